@@ -1,4 +1,413 @@
 @0xd3a1f0c5b7e24c02;
-# Messages between the node's processes.
+# Messages between the node's processes. `Down` and `Up` travel on the control link that each role
+# inherits from the supervisor; the others on links between two roles that the supervisor hands out.
+# Times are ns since the Unix epoch, packet time unless the name says wall.
 
-struct Placeholder { version @0 :UInt16; }
+# ---------------------------------------------------------------- control: supervisor -> role
+
+struct Down {
+  union {
+    startCapture @0  :CaptureStart;   # always the first message
+    startStorage @1  :StorageStart;
+    startExport  @2  :ExportStart;
+    startReader  @3  :ReaderStart;
+    startRunner  @4  :RunnerStart;
+    startQuery   @5  :QueryStart;
+    peer         @6  :Peer;           # one descriptor attached: the link to a peer, or a file
+    stop         @7  :Void;           # drain, seal, exit with status 0
+    certificate  @8  :Data;           # capture: its run key's certificate (keys::signing::Certificate)
+    epochKeys    @9  :EpochKeys;      # capture, export: answer to needEpoch
+    subscribe    @10 :Subscription;   # capture: a live consumer of views; its link follows as `peer`
+    unsubscribe  @11 :UInt32;
+    signature    @12 :Data;           # runner: the node's signature of its dataset (64 bytes)
+    answer       @13 :Answer;         # query
+    startModule  @14 :ModuleRun;      # export
+    stopModule   @15 :UInt64;         # export: instance id
+    trust        @16 :Trust;          # query: new roots and revocation lists
+  }
+}
+
+struct Peer {
+  role @0 :Text;    # "storage", "capture", "export", "runner", "reader", "output"
+  id   @1 :UInt64;  # capture: the subscription id of an export; else 0
+}
+
+# ---------------------------------------------------------------- control: role -> supervisor
+
+struct Up {
+  union {
+    ready      @0  :Ready;         # the sandbox is in force; input may now come
+    certifyRun @1  :Data;          # capture: run verifying key (32 bytes)
+    needEpoch  @2  :UInt32;        # capture, export: sealing epoch (day of packet time)
+    capture    @3  :CaptureReport; # once a second and at every stop
+    segment    @4  :SegmentState;  # storage
+    segmentGone @5 :Data;          # storage: segment id, expired
+    records    @6  :RecordState;   # storage
+    recordsGone @7 :Text;          # storage: file name, expired
+    storage    @8  :StorageReport;
+    ask        @9  :Ask;           # query
+    progress   @10 :Progress;      # reader
+    statement  @11 :Statement;     # runner: what it asks the node to sign
+    finished   @12 :Finished;      # reader, runner
+    failed     @13 :Failed;        # any role: what went wrong and what to do, for people
+    fault      @14 :ModuleFault;   # export, runner
+    usage      @15 :ModuleUsage;   # export: once a second per instance
+    stopped    @16 :Void;          # answer to stop, after draining
+  }
+}
+
+struct Ready {
+  pid     @0 :UInt32;
+  sandbox @1 :Text;  # which restrictions hold, for the log and `status`
+}
+
+struct Failed {
+  what @0 :Text;
+  fix  @1 :Text;
+}
+
+# ---------------------------------------------------------------- capture
+
+struct CaptureStart {
+  node           @0  :Text;
+  nodeKey        @1  :Data;     # verifying key, 32 bytes
+  retain         @2  :UInt8;    # highest section kept: 2 anonymized, 3 headers, 4 payload
+  segmentBytes   @3  :UInt64;
+  workers        @4  :UInt16;   # 0: one per core
+  source :union {
+    live         @5  :LiveSource;
+    file         @6  :FileSource;
+  }
+  queueBytes     @7  :UInt64;   # sealed blocks held while storage is away (live sources drop beyond it)
+}
+
+struct LiveSource {
+  interface   @0 :Text;
+  filter      @1 :Text;     # the operator's own libpcap filter, may be empty
+  snaplen     @2 :UInt32;
+  bufferBytes @3 :UInt64;
+  promiscuous @4 :Bool;
+}
+
+struct FileSource {
+  path  @0 :Text;
+  paced @1 :Bool;    # as recorded; else as fast as possible
+}
+
+struct EpochKeys {
+  sealingEpoch @0 :UInt32;
+  mappingEpoch @1 :UInt32;
+  recipientA   @2 :Data;
+  recipientR   @3 :Data;
+  recipientP   @4 :Data;
+  mappingKey   @5 :Data;                # capture only
+  audiences    @6 :List(AudienceKey);   # capture only: of the live subscriptions
+  records      @7 :List(Data);          # export only: five recipients, by output level
+}
+
+struct AudienceKey {
+  audience     @0 :Text;
+  mappingEpoch @1 :UInt32;
+  key          @2 :Data;
+}
+
+struct Subscription {
+  id       @0 :UInt32;
+  level    @1 :UInt8;
+  audience @2 :Text;                 # empty: the node's own pseudonyms
+  keys     @3 :List(AudienceKey);
+}
+
+struct CaptureReport {
+  packets     @0 :UInt64;   # taken from the source by this run
+  bytes       @1 :UInt64;   # captured bytes
+  lost        @2 :UInt64;   # packets lost before or in capture
+  shed        @3 :UInt64;   # packets not shown to live modules (the trace has them)
+  poisoned    @4 :UInt64;   # packets stored undissected after a panic
+  nowNs       @5 :UInt64;   # packet time
+  acked       @6 :UInt64;   # packets that storage has acknowledged
+  sourceDone  @7 :Bool;     # a file was read to its end, and all of it is acknowledged
+  warning     @8 :Text;     # e.g. the file is truncated; empty: none
+}
+
+# capture -> storage
+struct StoreItem {
+  union {
+    segmentOpen  @0 :SegmentOpen;
+    block        @1 :Block;
+    segmentClose @2 :SegmentClose;
+    recordOpen   @3 :RecordOpen;      # export -> storage
+    recordBlock  @4 :RecordBlock;
+    recordClose  @5 :RecordClose;
+  }
+}
+
+struct SegmentOpen {
+  segment @0 :Data;  # 16 bytes
+  header  @1 :Data;
+}
+
+struct Block {
+  segment @0 :Data;
+  number  @1 :UInt64;  # of the block in its segment
+  bytes   @2 :Data;
+}
+
+struct SegmentClose {
+  segment @0 :Data;
+  footer  @1 :Data;
+}
+
+# storage -> capture or export
+struct StoreAck {
+  union {
+    hello        @0 :List(ResumePoint);
+    acknowledged @1 :Acknowledged;
+    diskFull     @2 :Bool;   # true: items wait until there is room
+    recordsAcknowledged @3 :UInt64;  # export: record items taken so far on this link
+  }
+}
+
+struct ResumePoint {
+  source     @0 :Data;    # 16 bytes: which file or interface
+  sequence   @1 :UInt64;  # the next block sequence number of that source
+  offset     @2 :UInt64;  # where in the source to go on
+  packets    @3 :UInt64;  # packets of that source that are stored
+  segment    @4 :Data;    # the newest segment of this source (predecessor of the next), may be empty
+  footerHash @5 :Data;
+}
+
+struct Acknowledged {
+  segment  @0 :Data;
+  blocks   @1 :UInt64;   # all blocks below this number are on disk
+  closed   @2 :Bool;
+}
+
+# ---------------------------------------------------------------- storage
+
+struct StorageStart {
+  directory    @0 :Text;
+  ringBytes    @1 :UInt64;
+  recordsBytes @2 :UInt64;
+}
+
+struct SegmentState {
+  segment      @0 :Data;
+  file         @1 :Text;    # name in the segments directory
+  sealed       @2 :UInt8;   # 0 open, 1 sealed, 2 unsealed end
+  sealingEpoch @3 :UInt32;
+  mappingEpoch @4 :UInt32;
+  firstNs      @5 :UInt64;  # of the header
+  lastNs       @6 :UInt64;  # of the footer; 0 while it has none
+  packets      @7 :UInt64;
+  bytes        @8 :UInt64;  # on disk
+  capturedBytes @9 :UInt64;
+  lost         @10 :UInt64;
+}
+
+struct RecordState {
+  file     @0 :Text;
+  header   @1 :Data;        # a trace_capnp RecordHeader message
+  fromNs   @2 :UInt64;      # first and end of the complete intervals that the file holds without a hole
+  toNs     @3 :UInt64;
+  bytes    @4 :UInt64;
+  newHole  @5 :Bool;        # an interval before this one is missing or was interrupted
+}
+
+struct StorageReport {
+  segments    @0 :UInt32;
+  bytes       @1 :UInt64;
+  freeBytes   @2 :UInt64;
+  diskFull    @3 :Bool;
+  duplicates  @4 :UInt64;  # blocks dropped because they were stored before
+  tornBytes   @5 :UInt64;  # cut off recovered segments
+  warning     @6 :Text;
+}
+
+# ---------------------------------------------------------------- export, runner
+
+struct ModuleRun {
+  instance     @0 :UInt64;
+  module       @1 :Data;           # the signed module file: verified again where it runs
+  developerKey @2 :Data;           # 32 bytes
+  arguments    @3 :List(Argument);
+  fromNs       @4 :UInt64;         # live: the first interval that may be stored
+  toNs         @5 :UInt64;         # live: end of a future window; 0: until stopped
+}
+
+struct Argument {
+  name  @0 :Text;
+  value @1 :Int64;
+}
+
+struct ExportStart {
+  level    @0 :UInt8;
+  audience @1 :Text;
+}
+
+struct ModuleFault {
+  instance @0 :UInt64;
+  what     @1 :Text;
+}
+
+struct ModuleUsage {
+  instance  @0 :UInt64;
+  packets   @1 :UInt64;
+  fuel      @2 :UInt64;
+  wallNs    @3 :UInt64;
+  rows      @4 :UInt64;
+  intervals @5 :UInt64;
+}
+
+struct RecordOpen {
+  file   @0 :Text;
+  header @1 :Data;
+}
+
+struct RecordBlock {
+  file  @0 :Text;
+  bytes @1 :Data;
+}
+
+struct RecordClose {
+  file @0 :Text;
+}
+
+# capture -> export, reader -> runner
+struct Feed {
+  union {
+    view @0 :ViewBatch;
+    gap  @1 :Gap;
+    tick @2 :UInt64;   # packet (or wall) time has reached this: intervals that end before it may be stored
+    end  @3 :Void;
+    rows @4 :Rows;     # reader -> runner where stored records are read
+  }
+}
+
+struct Rows {
+  fromNs   @0 :UInt64;
+  toNs     @1 :UInt64;
+  complete @2 :Bool;
+  rows     @3 :Data;   # a record block's plain text
+}
+
+struct ViewBatch {
+  level   @0 :UInt8;
+  link    @1 :UInt32;
+  count   @2 :UInt32;
+  columns @3 :List(Data);  # by column id, little-endian, `count` values each; empty: all zero
+  offsets @4 :Data;        # (count + 1) x UInt32, or empty where no frame bytes are shown
+  frames  @5 :Data;
+}
+
+struct Gap {
+  fromNs  @0 :UInt64;
+  toNs    @1 :UInt64;
+  cause   @2 :Text;
+  count   @3 :UInt64;
+  unknown @4 :Bool;    # count is unknown
+}
+
+# ---------------------------------------------------------------- reader
+
+struct ReaderStart {
+  directory  @0 :Text;               # of the segments, read only
+  nodeKey    @1 :Data;
+  segments   @2 :List(SegmentGrant);
+  fromNs     @3 :UInt64;
+  toNs       @4 :UInt64;
+  viewLevel  @5 :UInt8;              # of the views that the runner gets
+  askLevel   @6 :UInt8;              # of the view that the asker's filter is evaluated on
+  filter     @7 :Text;
+  audiences  @8 :List(AudienceKey);  # re-key to these; empty: the node's own pseudonyms
+  mappings   @9 :List(AudienceKey);  # the node's mapping keys, only where the level needs them
+  records    @10 :List(RecordGrant); # stored records instead of segments
+  estimateOnly @11 :Bool;
+}
+
+struct SegmentGrant {
+  file         @0 :Text;
+  segment      @1 :Data;
+  mappingEpoch @2 :UInt32;
+  keyA         @3 :Data;   # data keys, 32 bytes each; empty: not granted
+  keyR         @4 :Data;
+  keyP         @5 :Data;
+}
+
+struct RecordGrant {
+  file @0 :Text;
+  key  @1 :Data;
+}
+
+struct Progress {
+  done  @0 :UInt64;  # bytes of segments read
+  total @1 :UInt64;
+}
+
+struct Finished {
+  packets @0 :UInt64;
+  rows    @1 :UInt64;
+  bytes   @2 :UInt64;
+  gaps    @3 :List(Gap);
+  damaged @4 :UInt64;  # blocks that could not be read
+}
+
+# ---------------------------------------------------------------- runner
+
+struct RunnerStart {
+  union {
+    module  @0 :ModuleRun;
+    packets @1 :Void;
+    records @2 :Void;      # rows come from the reader, already computed
+  }
+  header     @3 :Data;       # dataset header: a dataset_capnp Header message, decided by the supervisor
+  recipients @4 :List(Data); # X-Wing public keys
+}
+
+struct Statement {
+  headerHash @0 :Data;
+  root       @1 :Data;
+  chunks     @2 :UInt64;
+}
+
+# ---------------------------------------------------------------- query
+
+struct QueryStart {
+  listen      @0 :Text;        # ip:port
+  certificate @1 :Text;        # PEM chain
+  key         @2 :Text;        # PEM
+  trust       @3 :Trust;
+  node        @4 :Text;
+}
+
+struct Trust {
+  authorities @0 :List(Authority);
+}
+
+struct Authority {
+  domain      @0 :Text;   # SPIFFE trust domain that this CA may speak for
+  certificate @1 :Text;   # PEM
+  revocations @2 :Text;   # PEM CRLs, may be empty
+}
+
+struct Ask {
+  id     @0 :UInt64;
+  asker  @1 :Text;        # SPIFFE id of the client certificate
+  union {
+    request @2 :Data;     # a SignedRequest message, verified by the supervisor
+    state   @3 :Text;     # of a query
+    result  @4 :Text;     # of a query: the answer carries a read-only descriptor
+    status  @5 :Void;
+    catalog @6 :Void;
+    metrics @7 :Void;
+    node    @8 :Void;
+  }
+}
+
+struct Answer {
+  id     @0 :UInt64;
+  status @1 :UInt16;  # HTTP
+  body   @2 :Data;    # JSON (or Prometheus text for metrics)
+  file   @3 :Bool;    # one descriptor attached: the sealed dataset
+  etag   @4 :Text;
+}

@@ -1,1 +1,6 @@
-//! Placeholder.
+//! The CoMo node: the paper's core processes as roles of one binary.
+//!
+//! Folders follow the data path. Roles (capture, export, storage, query, reader, runner, supervisor)
+//! never import each other; `roles.rs` alone names them all.
+
+pub mod link;

@@ -1,0 +1,2 @@
+//! `como-node`: see `como_node::cli`.
+fn main() {}
