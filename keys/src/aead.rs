@@ -1,0 +1,135 @@
+//! Encryption of numbered blocks: ChaCha20-Poly1305 (RFC 8439) under a random data key.
+//!
+//! Nonce (12 bytes): block number as 8 bytes big-endian, 3 zero bytes, then 1 for the last block and
+//! 0 for any other. So a block opens only at its place, and a cut stream shows. **The caller must
+//! never seal two blocks with the same key, number and last flag**: a data key belongs to one
+//! section of one segment, or to one dataset. Must never choose numbers itself.
+
+use crate::{KeyError, labels};
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use std::fmt;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Bytes that sealing adds to a block: the Poly1305 tag.
+pub const TAG_BYTES: usize = 16;
+
+/// A random key for one stream of blocks.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct DataKey([u8; 32]);
+
+impl DataKey {
+    /// A random key.
+    pub fn generate() -> Self {
+        Self(crate::random())
+    }
+
+    /// A key from its bytes.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(*bytes)
+    }
+
+    /// The bytes, to hand the key to a process that needs it.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A key for one part of what this key protects (HKDF-SHA256, RFC 5869).
+    pub fn derive(&self, label: &str, index: u32) -> DataKey {
+        let mut out = [0u8; 32];
+        Hkdf::<Sha256>::new(None, &self.0)
+            .expand_multi_info(
+                &[
+                    labels::PREFIX.as_bytes(),
+                    labels::DATA.as_bytes(),
+                    label.as_bytes(),
+                    &[0],
+                    &index.to_be_bytes(),
+                ],
+                &mut out,
+            )
+            .expect("32 bytes are one hash");
+        let key = DataKey(out);
+        out.zeroize();
+        key
+    }
+
+    /// The cipher under this key, ready for many blocks.
+    pub fn cipher(&self) -> BlockCipher {
+        BlockCipher {
+            cipher: ChaCha20Poly1305::new((&self.0).into()),
+        }
+    }
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A keyed cipher; wipes its key on drop.
+pub struct BlockCipher {
+    cipher: ChaCha20Poly1305,
+}
+
+impl BlockCipher {
+    /// Encrypts `buf` in place and appends the tag. Allocates only if `buf` has no room for it.
+    pub fn seal(&self, number: u64, last: bool, aad: &[u8], buf: &mut Vec<u8>) {
+        let tag = self.seal_detached(number, last, aad, buf);
+        buf.extend_from_slice(&tag);
+    }
+
+    /// Decrypts `buf` in place and cuts the tag off. On error `buf` is emptied.
+    pub fn open(&self, number: u64, last: bool, aad: &[u8], buf: &mut Vec<u8>) -> Result<(), KeyError> {
+        let opened = match buf.split_last_chunk_mut::<TAG_BYTES>() {
+            Some((text, tag)) => {
+                let tag = *tag;
+                self.open_detached(number, last, aad, text, &tag)
+            }
+            None => Err(KeyError::DoesNotOpen { what: "a block" }),
+        };
+        match opened {
+            Ok(()) => buf.truncate(buf.len() - TAG_BYTES),
+            Err(_) => buf.clear(),
+        }
+        opened
+    }
+
+    /// Encrypts `text` in place and returns the tag, for callers that lay out their own buffers.
+    pub fn seal_detached(&self, number: u64, last: bool, aad: &[u8], text: &mut [u8]) -> [u8; TAG_BYTES] {
+        self.cipher
+            .encrypt_inout_detached(&nonce(number, last), aad, text.into())
+            .expect("a block is far below the cipher's limit of 256 GiB")
+            .into()
+    }
+
+    /// Decrypts `text` in place if `tag` fits; on error `text` must not be used.
+    pub fn open_detached(
+        &self,
+        number: u64,
+        last: bool,
+        aad: &[u8],
+        text: &mut [u8],
+        tag: &[u8; TAG_BYTES],
+    ) -> Result<(), KeyError> {
+        self.cipher
+            .decrypt_inout_detached(&nonce(number, last), aad, text.into(), &Tag::from(*tag))
+            .map_err(|_| KeyError::DoesNotOpen { what: "a block" })
+    }
+}
+
+impl fmt::Debug for BlockCipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+fn nonce(number: u64, last: bool) -> Nonce {
+    let mut nonce = [0u8; 12];
+    nonce[..8].copy_from_slice(&number.to_be_bytes());
+    nonce[11] = u8::from(last);
+    nonce.into()
+}
