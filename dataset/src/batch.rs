@@ -92,7 +92,10 @@ pub struct Ragged {
 
 impl Default for Ragged {
     fn default() -> Self {
-        Self { offsets: vec![0], bytes: Vec::new() }
+        Self {
+            offsets: vec![0],
+            bytes: Vec::new(),
+        }
     }
 }
 
@@ -110,7 +113,8 @@ impl Ragged {
     /// Appends one string. Panics where the whole would pass 4 GiB: batches are far smaller.
     pub fn push(&mut self, string: &[u8]) {
         self.bytes.extend_from_slice(string);
-        self.offsets.push(u32::try_from(self.bytes.len()).expect("a batch is below 4 GiB"));
+        self.offsets
+            .push(u32::try_from(self.bytes.len()).expect("a batch is below 4 GiB"));
     }
 
     /// The string at `row`. Panics beyond the end.
@@ -122,7 +126,10 @@ impl Ragged {
     pub(crate) fn is_sound(&self) -> bool {
         self.offsets.first() == Some(&0)
             && self.offsets.windows(2).all(|w| w[0] <= w[1])
-            && self.offsets.last().is_some_and(|&end| end as usize == self.bytes.len())
+            && self
+                .offsets
+                .last()
+                .is_some_and(|&end| end as usize == self.bytes.len())
     }
 }
 
@@ -275,9 +282,7 @@ impl ColumnData {
     pub(crate) fn is_sound(&self) -> bool {
         match self {
             Self::Bytes(v) => v.is_sound(),
-            Self::Text(v) => {
-                v.is_sound() && (0..v.len()).all(|row| std::str::from_utf8(v.get(row)).is_ok())
-            }
+            Self::Text(v) => v.is_sound() && (0..v.len()).all(|row| std::str::from_utf8(v.get(row)).is_ok()),
             _ => true,
         }
     }
@@ -293,7 +298,9 @@ pub struct Batch {
 impl Batch {
     /// An empty batch of a schema.
     pub fn new(fields: &[Field]) -> Self {
-        Self { columns: fields.iter().map(|f| ColumnData::new(f.kind)).collect() }
+        Self {
+            columns: fields.iter().map(|f| ColumnData::new(f.kind)).collect(),
+        }
     }
 
     /// Number of rows.
@@ -305,21 +312,31 @@ impl Batch {
     pub fn push_row(&mut self, row: &[Value<'_>]) -> Result<(), DatasetError> {
         let before = self.rows();
         let fits = row.len() == self.columns.len()
-            && self.columns.iter_mut().zip(row).all(|(column, value)| column.push(*value));
+            && self
+                .columns
+                .iter_mut()
+                .zip(row)
+                .all(|(column, value)| column.push(*value));
         if fits {
             return Ok(());
         }
         for column in &mut self.columns {
             truncate(column, before);
         }
-        Err(DatasetError::SchemaMismatch { what: "a row's values are not of the columns' kinds".into() })
+        Err(DatasetError::SchemaMismatch {
+            what: "a row's values are not of the columns' kinds".into(),
+        })
     }
 
     /// Checks the batch against a schema.
     pub(crate) fn check(&self, fields: &[Field]) -> Result<(), DatasetError> {
         let mismatch = |what: String| Err(DatasetError::SchemaMismatch { what });
         if self.columns.len() != fields.len() {
-            return mismatch(format!("{} columns where the schema has {}", self.columns.len(), fields.len()));
+            return mismatch(format!(
+                "{} columns where the schema has {}",
+                self.columns.len(),
+                fields.len()
+            ));
         }
         for (column, field) in self.columns.iter().zip(fields) {
             if column.kind() != field.kind {
@@ -334,7 +351,10 @@ impl Batch {
                 return mismatch(format!("column `{}` is not as long as the first", field.name));
             }
             if !column.is_sound() {
-                return mismatch(format!("column `{}` has offsets or text that are not sound", field.name));
+                return mismatch(format!(
+                    "column `{}` has offsets or text that are not sound",
+                    field.name
+                ));
             }
         }
         Ok(())
@@ -399,8 +419,12 @@ mod tests {
 
     #[test]
     fn a_row_of_the_wrong_kind_changes_nothing() {
-        let mut batch =
-            Batch { columns: vec![ColumnData::new(ColumnKind::Text), ColumnData::new(ColumnKind::U32)] };
+        let mut batch = Batch {
+            columns: vec![
+                ColumnData::new(ColumnKind::Text),
+                ColumnData::new(ColumnKind::U32),
+            ],
+        };
         batch.push_row(&[Value::Text("a"), Value::U32(1)]).unwrap();
         let before = batch.clone();
         assert!(batch.push_row(&[Value::Text("b"), Value::U64(2)]).is_err());
@@ -422,9 +446,19 @@ mod tests {
         ragged.push(b"ab");
         assert!(ragged.is_sound());
         for offsets in [vec![], vec![1, 2], vec![0, 1], vec![0, 3], vec![0, 2, 1, 2]] {
-            assert!(!Ragged { offsets: offsets.clone(), bytes: b"ab".to_vec() }.is_sound(), "{offsets:?}");
+            assert!(
+                !Ragged {
+                    offsets: offsets.clone(),
+                    bytes: b"ab".to_vec()
+                }
+                .is_sound(),
+                "{offsets:?}"
+            );
         }
-        let text = ColumnData::Text(Ragged { offsets: vec![0, 1], bytes: vec![0xff] });
+        let text = ColumnData::Text(Ragged {
+            offsets: vec![0, 1],
+            bytes: vec![0xff],
+        });
         assert!(!text.is_sound());
     }
 }

@@ -21,10 +21,7 @@ pub(crate) fn window(from: schema::window::Reader<'_>) -> Result<Window, Error> 
     Window::new(from.get_from_ns(), from.get_to_ns()).map_err(|e| Error::failed(e.to_string()))
 }
 
-pub(crate) fn build_windows(
-    mut to: struct_list::Builder<'_, schema::window::Owned>,
-    windows: &[Window],
-) {
+pub(crate) fn build_windows(mut to: struct_list::Builder<'_, schema::window::Owned>, windows: &[Window]) {
     for (i, window) in windows.iter().enumerate() {
         build_window(to.reborrow().get(i as u32), window);
     }
@@ -76,7 +73,9 @@ pub(crate) fn list<T: capnp::private::layout::PrimitiveElement + capnp::introspe
     from: primitive_list::Reader<'_, T>,
 ) -> Result<Vec<T>, Error> {
     // `None`: the message holds a list of another element size, which version 1 never writes.
-    from.as_slice().map(<[T]>::to_vec).ok_or_else(|| Error::failed("a list of another element size".into()))
+    from.as_slice()
+        .map(<[T]>::to_vec)
+        .ok_or_else(|| Error::failed("a list of another element size".into()))
 }
 
 /// Copies a column into a message in one piece.
@@ -84,5 +83,7 @@ pub(crate) fn fill<T: capnp::private::layout::PrimitiveElement + capnp::introspe
     mut to: primitive_list::Builder<'_, T>,
     values: &[T],
 ) {
-    to.as_slice().expect("a list that was just made has its own element size").copy_from_slice(values);
+    to.as_slice()
+        .expect("a list that was just made has its own element size")
+        .copy_from_slice(values);
 }

@@ -34,7 +34,9 @@ pub enum DatasetError {
         known: u16,
     },
     /// The header was altered.
-    #[error("the dataset's header was altered or damaged: {what}\nfetch the file again; if it stays so, tell the node's operator")]
+    #[error(
+        "the dataset's header was altered or damaged: {what}\nfetch the file again; if it stays so, tell the node's operator"
+    )]
     HeaderTampered {
         /// What does not fit.
         what: String,
@@ -84,7 +86,9 @@ pub enum DatasetError {
         bytes: u64,
     },
     /// Trailer and file disagree.
-    #[error("the dataset's trailer does not fit the file: {what}\nfetch the file again; if it stays so, tell the node's operator")]
+    #[error(
+        "the dataset's trailer does not fit the file: {what}\nfetch the file again; if it stays so, tell the node's operator"
+    )]
     TrailerTampered {
         /// What does not fit.
         what: String,
@@ -119,7 +123,9 @@ pub enum DatasetError {
         by_file: bool,
     },
     /// The caller's rows or header do not fit.
-    #[error("the content does not fit the dataset's schema: {what}\ncorrect the caller: it is a defect of the node or the module")]
+    #[error(
+        "the content does not fit the dataset's schema: {what}\ncorrect the caller: it is a defect of the node or the module"
+    )]
     SchemaMismatch {
         /// What does not fit.
         what: String,
@@ -133,7 +139,9 @@ pub enum DatasetError {
         chunks: u64,
     },
     /// Reading or writing failed.
-    #[error("reading or writing the dataset failed: {0}\ncheck the path, the disk's free space and the permissions")]
+    #[error(
+        "reading or writing the dataset failed: {0}\ncheck the path, the disk's free space and the permissions"
+    )]
     Io(#[from] io::Error),
 }
 

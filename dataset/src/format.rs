@@ -103,13 +103,19 @@ mod tests {
 
     #[test]
     fn the_largest_message_fits_the_largest_chunk_uncompressed() {
-        assert_eq!(padded_bytes(CHUNK_PREFIX_BYTES + MAX_CHUNK_MESSAGE_BYTES), MAX_CHUNK_BYTES);
+        assert_eq!(
+            padded_bytes(CHUNK_PREFIX_BYTES + MAX_CHUNK_MESSAGE_BYTES),
+            MAX_CHUNK_BYTES
+        );
     }
 
     #[test]
     fn sizes_show_nine_values_at_most() {
-        let sizes: std::collections::BTreeSet<_> =
-            (0..=MAX_CHUNK_BYTES).step_by(97).chain([MAX_CHUNK_BYTES]).map(padded_bytes).collect();
+        let sizes: std::collections::BTreeSet<_> = (0..=MAX_CHUNK_BYTES)
+            .step_by(97)
+            .chain([MAX_CHUNK_BYTES])
+            .map(padded_bytes)
+            .collect();
         assert_eq!(sizes.len(), 9);
         assert!(sizes.iter().all(|n| is_sealed_length(n + TAG_BYTES)));
         assert!(!is_sealed_length(0) && !is_sealed_length(TAG_BYTES) && !is_sealed_length(5000));

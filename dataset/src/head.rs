@@ -60,8 +60,13 @@ impl Head {
         if got < PREFIX_BYTES {
             return Err(DatasetError::Truncated { bytes: got as u64 });
         }
-        check_number(&prefix[4..6], VERSION, |found, known| DatasetError::UnknownVersion { found, known })?;
-        check_number(&prefix[6..8], SUITE, |found, known| DatasetError::UnknownSuite { found, known })?;
+        check_number(&prefix[4..6], VERSION, |found, known| {
+            DatasetError::UnknownVersion { found, known }
+        })?;
+        check_number(&prefix[6..8], SUITE, |found, known| DatasetError::UnknownSuite {
+            found,
+            known,
+        })?;
         let header_bytes = claimed(&prefix[8..12], MAX_HEADER_BYTES, "header size in bytes")?;
         let stanzas_bytes = claimed(&prefix[12..16], MAX_STANZAS_BYTES, "recipients' size in bytes")?;
 
@@ -69,7 +74,9 @@ impl Head {
         head[..PREFIX_BYTES].copy_from_slice(&prefix);
         let got = read_up_to(from, &mut head[PREFIX_BYTES..])?;
         if PREFIX_BYTES + got < head.len() {
-            return Err(DatasetError::Truncated { bytes: (PREFIX_BYTES + got) as u64 });
+            return Err(DatasetError::Truncated {
+                bytes: (PREFIX_BYTES + got) as u64,
+            });
         }
         Self::parse(head, header_bytes)
     }
@@ -82,12 +89,21 @@ impl Head {
         head.truncate(mac_at);
         let commitment_at = mac_at - COMMITMENT_BYTES;
         let commitment = head[commitment_at..].try_into().expect("cut at its length");
-        let (header_message, stanzas_message) =
-            head[PREFIX_BYTES..commitment_at].split_at(header_bytes);
+        let (header_message, stanzas_message) = head[PREFIX_BYTES..commitment_at].split_at(header_bytes);
         let digest = header_digest(&head[..PREFIX_BYTES], header_message);
         let (header, salt) = parse_header(header_message)?;
         let stanzas = parse_stanzas(stanzas_message)?;
-        Ok(Self { header, header_hash, bytes, salt, digest, stanzas, authenticated: head, commitment, mac })
+        Ok(Self {
+            header,
+            header_hash,
+            bytes,
+            salt,
+            digest,
+            stanzas,
+            authenticated: head,
+            commitment,
+            mac,
+        })
     }
 
     /// Makes the head of a new dataset, with a key of its own wrapped to each recipient.
@@ -126,11 +142,13 @@ impl Head {
     /// Unwraps the data key with a recipient's identity and checks commitment and MAC.
     pub(crate) fn unlock(&self, identity: &Identity) -> Result<PayloadKeys, DatasetError> {
         let id = salted_id(&self.salt, &identity.recipient().key_id());
-        let stanza = self
-            .stanzas
-            .iter()
-            .find(|stanza| stanza.id == id)
-            .ok_or(DatasetError::NotARecipient { recipients: self.stanzas.len() })?;
+        let stanza =
+            self.stanzas
+                .iter()
+                .find(|stanza| stanza.id == id)
+                .ok_or(DatasetError::NotARecipient {
+                    recipients: self.stanzas.len(),
+                })?;
         let data_key = identity
             .unwrap(WRAP_INFO, &self.digest, &stanza.key)
             .map_err(|_| DatasetError::header("the wrapped key does not belong to this header"))?;
@@ -153,13 +171,13 @@ impl Head {
     }
 }
 
-fn check_number(
-    bytes: &[u8],
-    known: u16,
-    error: fn(u16, u16) -> DatasetError,
-) -> Result<(), DatasetError> {
+fn check_number(bytes: &[u8], known: u16, error: fn(u16, u16) -> DatasetError) -> Result<(), DatasetError> {
     let found = u16::from_le_bytes(bytes.try_into().expect("two bytes"));
-    if found == known { Ok(()) } else { Err(error(found, known)) }
+    if found == known {
+        Ok(())
+    } else {
+        Err(error(found, known))
+    }
 }
 
 fn claimed(bytes: &[u8], limit: usize, what: &'static str) -> Result<usize, DatasetError> {
@@ -178,7 +196,12 @@ fn claimed(bytes: &[u8], limit: usize, what: &'static str) -> Result<usize, Data
 fn limit(what: &'static str, claimed: usize, limit: usize) -> Result<(), DatasetError> {
     if claimed > limit {
         let (claimed, limit) = (claimed as u64, limit as u64);
-        return Err(DatasetError::TooLarge { what, claimed, limit, by_file: false });
+        return Err(DatasetError::TooLarge {
+            what,
+            claimed,
+            limit,
+            by_file: false,
+        });
     }
     Ok(())
 }
@@ -199,7 +222,9 @@ pub(crate) fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> Result<usiz
 
 fn check_recipients(recipients: &[Recipient]) -> Result<(), DatasetError> {
     if recipients.is_empty() {
-        return Err(DatasetError::schema("it has no recipient, so nobody could open it"));
+        return Err(DatasetError::schema(
+            "it has no recipient, so nobody could open it",
+        ));
     }
     limit("number of recipients", recipients.len(), MAX_RECIPIENTS)?;
     let mut ids: Vec<_> = recipients.iter().map(|r| r.key_id().0).collect();
@@ -223,7 +248,9 @@ fn check_header(header: &Header) -> Result<(), DatasetError> {
     let mut names: Vec<_> = fields.iter().map(|f| f.name.as_str()).collect();
     names.sort_unstable();
     if names.windows(2).any(|pair| pair[0] == pair[1]) || names.first() == Some(&"") {
-        return Err(DatasetError::schema("names of columns must be unique and not empty"));
+        return Err(DatasetError::schema(
+            "names of columns must be unique and not empty",
+        ));
     }
     Ok(())
 }
@@ -284,7 +311,9 @@ fn build_header(header: &Header, salt: &[u8; 32]) -> Vec<u8> {
 fn parse_header(bytes: &[u8]) -> Result<(Header, [u8; 32]), DatasetError> {
     let malformed = |e: capnp::Error| DatasetError::header(format!("it does not parse ({e})"));
     let message = como_capnp::read_message(bytes).map_err(malformed)?;
-    let from = message.get_root::<schema::header::Reader<'_>>().map_err(malformed)?;
+    let from = message
+        .get_root::<schema::header::Reader<'_>>()
+        .map_err(malformed)?;
     decode_header(from).map_err(malformed)
 }
 
@@ -296,13 +325,23 @@ fn decode_header(from: schema::header::Reader<'_>) -> Result<(Header, [u8; 32]),
         schema::Kind::Packets => Kind::Packets,
     };
     let schema = match kind {
-        Kind::Packets => Schema::Packets { link_type: from.get_link_type() },
+        Kind::Packets => Schema::Packets {
+            link_type: from.get_link_type(),
+        },
         Kind::Table => Schema::Table(decode_fields(from.get_fields()?)?),
     };
-    let module = if from.has_module() { Some(decode_module(from.get_module()?)?) } else { None };
+    let module = if from.has_module() {
+        Some(decode_module(from.get_module()?)?)
+    } else {
+        None
+    };
     let header = Header {
         node: text(from.get_node()?)?,
-        node_key: KeyId(from.get_node_key()?.try_into().map_err(|_| failed("key id is not 16 bytes"))?),
+        node_key: KeyId(
+            from.get_node_key()?
+                .try_into()
+                .map_err(|_| failed("key id is not 16 bytes"))?,
+        ),
         query_id: text(from.get_query_id()?)?,
         kind,
         level: AccessLevel::from_u8(from.get_level()).ok_or_else(|| failed("unknown access level"))?,
@@ -317,7 +356,10 @@ fn decode_header(from: schema::header::Reader<'_>) -> Result<(Header, [u8; 32]),
         created_ns: from.get_created_ns(),
         policy_hash: text(from.get_policy_hash()?)?,
     };
-    let salt = from.get_salt()?.try_into().map_err(|_| failed("salt is not 32 bytes"))?;
+    let salt = from
+        .get_salt()?
+        .try_into()
+        .map_err(|_| failed("salt is not 32 bytes"))?;
     Ok((header, salt))
 }
 
@@ -356,10 +398,15 @@ fn decode_module(from: schema::module::Reader<'_>) -> Result<ModuleRef, capnp::E
 
 /// Stanzas stand in the order of their salted ids: the order in which recipients were given shows nothing.
 fn build_stanzas(recipients: &[Recipient], salt: &[u8; 32], digest: &[u8; 32], key: &DataKey) -> Vec<u8> {
-    let mut sorted: Vec<_> = recipients.iter().map(|r| (salted_id(salt, &r.key_id()), r)).collect();
+    let mut sorted: Vec<_> = recipients
+        .iter()
+        .map(|r| (salted_id(salt, &r.key_id()), r))
+        .collect();
     sorted.sort_unstable_by_key(|(id, _)| *id);
     let mut message = Builder::new_default();
-    let mut list = message.init_root::<schema::stanzas::Builder<'_>>().init_stanzas(sorted.len() as u32);
+    let mut list = message
+        .init_root::<schema::stanzas::Builder<'_>>()
+        .init_stanzas(sorted.len() as u32);
     for (i, (id, recipient)) in sorted.iter().enumerate() {
         let wrapped = recipient.wrap(WRAP_INFO, digest, key);
         let mut stanza = list.reborrow().get(i as u32);
@@ -382,7 +429,9 @@ fn parse_stanzas(bytes: &[u8]) -> Result<Vec<Stanza>, DatasetError> {
             .map(|stanza| {
                 let id = stanza.get_id()?;
                 Ok(Stanza {
-                    id: id.try_into().map_err(|_| capnp::Error::failed("id is not 16 bytes".into()))?,
+                    id: id
+                        .try_into()
+                        .map_err(|_| capnp::Error::failed("id is not 16 bytes".into()))?,
                     key: WrappedKey {
                         enc: stanza.get_enc()?.to_vec(),
                         ciphertext: stanza.get_ciphertext()?.to_vec(),

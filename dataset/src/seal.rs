@@ -57,7 +57,11 @@ impl PayloadKeys {
 
     /// Checks commitment and MAC, in constant time.
     pub(crate) fn check(&self, head: &[u8], commitment: &[u8; 32], mac: &[u8; 32]) -> bool {
-        let committed = self.commitment.iter().zip(commitment).fold(0, |differs, (a, b)| differs | (a ^ b));
+        let committed = self
+            .commitment
+            .iter()
+            .zip(commitment)
+            .fold(0, |differs, (a, b)| differs | (a ^ b));
         self.hmac(head).verify_slice(mac).is_ok() && committed == 0
     }
 
@@ -69,7 +73,9 @@ impl PayloadKeys {
 
     /// Seals a chunk in place. The caller never seals two chunks at one position.
     pub(crate) fn seal(&self, position: u32, last: bool, chunk: &mut Vec<u8>) {
-        self.stream.encrypt_in_place(position, last, b"", chunk).expect("a chunk is far below the AEAD's limit");
+        self.stream
+            .encrypt_in_place(position, last, b"", chunk)
+            .expect("a chunk is far below the AEAD's limit");
     }
 
     /// Opens a chunk in place; `false` where it is not the chunk of this position and dataset.
@@ -81,12 +87,20 @@ impl PayloadKeys {
 
 /// Digest that wraps and keys are bound to: magic, version, suite and the header.
 pub(crate) fn header_digest(prefix: &[u8], header: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(&prefix[..DIGEST_PREFIX_BYTES]).chain_update(header).finalize().into()
+    Sha256::new()
+        .chain_update(&prefix[..DIGEST_PREFIX_BYTES])
+        .chain_update(header)
+        .finalize()
+        .into()
 }
 
 /// A recipient's id in this dataset.
 pub(crate) fn salted_id(salt: &[u8; 32], key: &KeyId) -> [u8; 16] {
-    let hash = Sha256::new().chain_update(RECIPIENT_LABEL).chain_update(salt).chain_update(key.0).finalize();
+    let hash = Sha256::new()
+        .chain_update(RECIPIENT_LABEL)
+        .chain_update(salt)
+        .chain_update(key.0)
+        .finalize();
     hash[..16].try_into().expect("SHA-256 has 32 bytes")
 }
 
