@@ -3,6 +3,19 @@
 //! Owns the asker's side: keys and profiles, signed requests, the connection to a node, datasets on
 //! disk. Must never depend on the node's code: what both share are the formats and the API schema.
 
+pub mod answer;
+pub mod blocking;
 pub mod cli;
+pub mod client;
+pub mod connection;
+pub mod download;
+pub mod error;
 pub mod exit;
+pub mod keys;
+pub mod profile;
+pub mod request;
+pub mod spiffe;
 pub mod time;
+
+pub use client::{Client, Event};
+pub use error::{ClientError, Result};

@@ -10,6 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Nanoseconds in a second.
 pub const NS_PER_S: u64 = 1_000_000_000;
+/// Nanoseconds in a day of packet time.
+const NS_PER_DAY: u64 = 86_400 * NS_PER_S;
 
 /// A stretch of time, at least one nanosecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,24 +25,27 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a length of time; write 90s, 5m, 1h30m or 2d");
-        let with_hours = days_as_hours(text).ok_or_else(wrong)?;
-        let duration: SignedDuration = with_hours.parse().map_err(|_| wrong())?;
-        match u64::try_from(duration.as_nanos()) {
-            Ok(ns) if ns > 0 => Ok(Self { ns }),
+        let (days, rest) = split_days(text.trim()).ok_or_else(wrong)?;
+        let rest: SignedDuration = match rest {
+            "" if days > 0 => SignedDuration::ZERO,
+            rest => rest.parse().map_err(|_| wrong())?,
+        };
+        let rest_ns = u64::try_from(rest.as_nanos()).map_err(|_| wrong())?;
+        match days
+            .checked_mul(NS_PER_DAY)
+            .and_then(|ns| ns.checked_add(rest_ns))
+        {
+            Some(ns) if ns > 0 => Ok(Self { ns }),
             _ => Err(wrong()),
         }
     }
 }
 
 /// `SignedDuration` has no days, because a civil day may have 23 hours; packet time has none such.
-fn days_as_hours(text: &str) -> Option<String> {
-    let text = text.trim();
+fn split_days(text: &str) -> Option<(u64, &str)> {
     match text.split_once('d') {
-        Some((days, rest)) if !days.is_empty() && days.bytes().all(|b| b.is_ascii_digit()) => {
-            let hours = days.parse::<u64>().ok()?.checked_mul(24)?;
-            Some(format!("{hours}h{rest}"))
-        }
-        _ => Some(text.to_owned()),
+        Some((days, rest)) if days.bytes().all(|b| b.is_ascii_digit()) => Some((days.parse().ok()?, rest)),
+        _ => Some((0, text)),
     }
 }
 
