@@ -4,3 +4,4 @@
 //! never import each other; `roles.rs` alone names them all.
 
 pub mod link;
+pub mod query;
