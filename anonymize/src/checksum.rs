@@ -1,0 +1,220 @@
+//! Internet checksums (RFC 1071): writing them over released bytes, judging them on captured bytes. A captured
+//! checksum is never released: with it, a known network and a known peer leave one candidate for an address.
+
+use crate::dissect::{Dissection, Layer, LayerKind, be16};
+
+/// What became of a captured checksum. Two bits; stored in the `checksums` column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verdict {
+    /// The layer is absent or carries no checksum.
+    None = 0,
+    /// Verified.
+    Good = 1,
+    /// Verifiably wrong.
+    Bad = 2,
+    /// Not all covered bytes were captured, or the packet is a fragment.
+    Unverifiable = 3,
+}
+
+/// Writes every checksum of a released frame, quoted headers included, as those of a packet of the stated
+/// lengths whose unreleased bytes are all zero. A UDP checksum of zero (none) stays.
+pub fn fix_checksums(frame: &mut [u8], layers: &[Layer]) {
+    // Innermost first: an ICMP checksum covers the headers that it quotes.
+    for (at, layer) in layers.iter().enumerate().rev() {
+        let from = layer.offset as usize;
+        if frame.len() < from + layer.len.min(8) as usize {
+            continue;
+        }
+        let field = match layer.kind {
+            LayerKind::Ipv4 => from + 10,
+            LayerKind::Icmp | LayerKind::Icmp6 => from + 2,
+            LayerKind::Tcp => from + 16,
+            LayerKind::Udp if frame[from + 6..from + 8] != [0, 0] => from + 6,
+            _ => continue,
+        };
+        frame[field..field + 2].fill(0);
+        let end = if layer.kind == LayerKind::Ipv4 {
+            from + layer.len as usize
+        } else {
+            frame.len()
+        };
+        let mut checksum = pseudo_header(frame, layers, at)
+            .bytes(&frame[from..end])
+            .checksum();
+        if layer.kind == LayerKind::Udp && checksum == 0 {
+            checksum = 0xffff;
+        }
+        frame[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
+    }
+}
+
+/// The verdict on the packet's own checksums (not on quoted ones), as stored in the `checksums` column.
+pub fn judge(data: &[u8], dissection: &Dissection) -> u8 {
+    let layers = dissection.layers();
+    let own = |kinds: &[LayerKind]| {
+        layers
+            .iter()
+            .position(|layer| layer.quote_depth == 0 && kinds.contains(&layer.kind))
+    };
+    let mut verdicts = 0;
+    if let Some(at) = own(&[LayerKind::Ipv4]) {
+        verdicts |= verdict(Sum::default().bytes(layers[at].of(data))) as u8;
+    }
+    let transport = [LayerKind::Tcp, LayerKind::Udp, LayerKind::Icmp, LayerKind::Icmp6];
+    if let Some(at) = own(&transport) {
+        verdicts |= (judge_transport(data, layers, at) as u8) << 2;
+    }
+    verdicts
+}
+
+fn judge_transport(data: &[u8], layers: &[Layer], at: usize) -> Verdict {
+    let from = layers[at].offset as usize;
+    let Some(ip) = carrier(layers, at) else {
+        return Verdict::Unverifiable;
+    };
+    let is_udp = layers[at].kind == LayerKind::Udp;
+    if is_udp && data[from + 6..from + 8] == [0, 0] {
+        return Verdict::None;
+    }
+    // A fragment's checksum covers other packets; one under a routing header covers the final destination.
+    let is_partial = match ip.kind {
+        LayerKind::Ipv4 => be16(ip.of(data), 6) & 0x3fff != 0,
+        _ => layers
+            .iter()
+            .any(|layer| matches!(layer.kind, LayerKind::Fragment | LayerKind::Routing)),
+    };
+    let mut covered = upper_length(data, ip, from);
+    if is_udp {
+        covered = covered.min(usize::from(be16(data, from + 4)));
+    }
+    match data.get(from..from + covered) {
+        Some(bytes) if !is_partial => verdict(pseudo_header(data, layers, at).bytes(bytes)),
+        _ => Verdict::Unverifiable,
+    }
+}
+
+fn verdict(sum: Sum) -> Verdict {
+    if sum.checksum() == 0 {
+        Verdict::Good
+    } else {
+        Verdict::Bad
+    }
+}
+
+/// The sum of the pseudo header of layer `at`; nothing for those that have none.
+fn pseudo_header(data: &[u8], layers: &[Layer], at: usize) -> Sum {
+    let protocol = match layers[at].kind {
+        LayerKind::Tcp => 6,
+        LayerKind::Udp => 17,
+        LayerKind::Icmp6 => 58,
+        _ => return Sum::default(),
+    };
+    let Some(ip) = carrier(layers, at) else {
+        return Sum::default();
+    };
+    let header = ip.of(data);
+    let addresses = if ip.kind == LayerKind::Ipv4 {
+        &header[12..20]
+    } else {
+        &header[8..40]
+    };
+    let from = layers[at].offset as usize;
+    let length = match layers[at].kind {
+        LayerKind::Udp => be16(data, from + 4).into(),
+        _ => upper_length(data, ip, from),
+    };
+    Sum::default()
+        .bytes(addresses)
+        .word(protocol)
+        .word(length as u16)
+        .word((length >> 16) as u16)
+}
+
+/// The IP header that carries layer `at`.
+fn carrier<'a>(layers: &'a [Layer], at: usize) -> Option<&'a Layer> {
+    layers[..at]
+        .iter()
+        .rev()
+        .find(|layer| matches!(layer.kind, LayerKind::Ipv4 | LayerKind::Ipv6))
+}
+
+/// Bytes of the IP packet from `from` on, as its header states them.
+fn upper_length(data: &[u8], ip: &Layer, from: usize) -> usize {
+    let header = ip.of(data);
+    let total = match ip.kind {
+        LayerKind::Ipv4 => usize::from(be16(header, 2)),
+        _ => 40 + usize::from(be16(header, 4)),
+    };
+    (ip.offset as usize + total).saturating_sub(from)
+}
+
+/// A running one's-complement sum.
+#[derive(Clone, Copy, Default)]
+pub struct Sum(u64);
+
+impl Sum {
+    /// Adds bytes that start at an even offset of the covered area.
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        // 32-bit words into 64-bit lanes: no carry can be lost below 2^32 words, and the sum of 32-bit
+        // big-endian words is congruent to that of 16-bit ones modulo 2^16 - 1.
+        let mut chunks = bytes.chunks_exact(4);
+        let mut sum = 0u64;
+        for chunk in &mut chunks {
+            sum += u64::from(u32::from_be_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]));
+        }
+        let mut last = [0u8; 4];
+        let rest = chunks.remainder();
+        last[..rest.len()].copy_from_slice(rest);
+        self.0 = fold32(self.0) + fold32(sum) + u64::from(u32::from_be_bytes(last));
+        self
+    }
+
+    /// Adds a 16-bit word.
+    pub fn word(mut self, word: u16) -> Self {
+        self.0 += u64::from(word);
+        self
+    }
+
+    /// The checksum field's value for what was added.
+    pub fn checksum(self) -> u16 {
+        let mut sum = fold32(self.0);
+        sum = (sum & 0xffff) + (sum >> 16);
+        sum = (sum & 0xffff) + (sum >> 16);
+        !(sum as u16)
+    }
+}
+
+/// Brings a sum below 2^33 without changing it modulo 2^16 - 1.
+fn fold32(sum: u64) -> u64 {
+    (sum & 0xffff_ffff) + (sum >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slow(bytes: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in bytes.chunks(2) {
+            sum += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !(sum as u16)
+    }
+
+    #[test]
+    fn agrees_with_the_definition_at_every_length() {
+        let bytes: Vec<u8> = (0..2000u32)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        for len in 0..bytes.len() {
+            assert_eq!(
+                Sum::default().bytes(&bytes[..len]).checksum(),
+                slow(&bytes[..len]),
+                "{len}"
+            );
+        }
+        assert_eq!(Sum::default().bytes(&[0xff; 262_144]).checksum(), 0);
+    }
+}

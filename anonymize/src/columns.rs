@@ -1,0 +1,278 @@
+//! The columns of a view: names, stable ids, widths. Owns the one table from which the row, the columns, the
+//! filter's operands and the guest ABI's column ids come; must never hold packet bytes.
+
+use crate::bitmap::Bitmap;
+
+/// `vlan` of an untagged packet: no 12-bit id can be this.
+pub const NO_VLAN: u16 = 0xffff;
+
+/// A value that a column can hold: fixed width, little-endian outside the process.
+pub trait Cell: Copy {
+    /// Bytes of one value.
+    const WIDTH: usize;
+    /// Appends the little-endian bytes.
+    fn write(self, out: &mut Vec<u8>);
+    /// Reads `WIDTH` bytes; `None` when there are fewer.
+    fn read(bytes: &[u8]) -> Option<Self>;
+}
+
+macro_rules! integer_cells {
+    ($($ty:ty),*) => {$(
+        impl Cell for $ty {
+            const WIDTH: usize = size_of::<$ty>();
+            fn write(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+            fn read(bytes: &[u8]) -> Option<Self> {
+                bytes.first_chunk().map(|chunk| <$ty>::from_le_bytes(*chunk))
+            }
+        }
+    )*};
+}
+integer_cells!(u8, u16, u32, u64);
+
+impl<const N: usize> Cell for [u8; N] {
+    const WIDTH: usize = N;
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self);
+    }
+    fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.first_chunk().copied()
+    }
+}
+
+macro_rules! columns {
+    ($( $(#[doc = $doc:literal])+ $id:literal $variant:ident $field:ident : $ty:ty ; )+) => {
+        /// Which column. The numbers are stored in traces and are the guest ABI's column ids: never renumber.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Column { $( $(#[doc = $doc])+ $variant = $id, )+ }
+
+        impl Column {
+            /// Every column, by ascending id.
+            pub const ALL: &'static [Column] = &[ $(Column::$variant),+ ];
+
+            /// The name used in manifests and documents.
+            pub fn name(self) -> &'static str {
+                match self { $(Column::$variant => stringify!($field),)+ }
+            }
+
+            /// Bytes of one value.
+            pub fn width(self) -> usize {
+                match self { $(Column::$variant => <$ty as Cell>::WIDTH,)+ }
+            }
+        }
+
+        /// One packet as seen at one level: a value per column, zero where the layer is absent.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct PacketRow { $( $(#[doc = $doc])+ pub $field: $ty, )+ }
+
+        /// A batch of rows, column by column. All columns have the same length.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Columns { $( $(#[doc = $doc])+ pub $field: Vec<$ty>, )+ }
+
+        impl Columns {
+            /// Empty columns with room for `rows` rows.
+            pub fn with_capacity(rows: usize) -> Self {
+                Columns { $( $field: Vec::with_capacity(rows), )+ }
+            }
+
+            /// Removes every row, keeps the memory.
+            pub fn clear(&mut self) {
+                $( self.$field.clear(); )+
+            }
+
+            /// Appends one row.
+            pub fn push(&mut self, row: &PacketRow) {
+                $( self.$field.push(row.$field); )+
+            }
+
+            /// Row `index`; `None` beyond the end.
+            pub fn row(&self, index: usize) -> Option<PacketRow> {
+                Some(PacketRow { $( $field: *self.$field.get(index)?, )+ })
+            }
+
+            /// The rows that are in `keep`, in order.
+            pub fn select(&self, keep: &Bitmap) -> Columns {
+                Columns { $( $field: keep.ones().map_while(|at| self.$field.get(at).copied()).collect(), )+ }
+            }
+
+            /// Appends the little-endian values of one column, rows `from..to` (clamped), to `out`.
+            pub fn write_le(&self, column: Column, from: usize, to: usize, out: &mut Vec<u8>) {
+                match column { $( Column::$variant => {
+                    let to = to.min(self.$field.len());
+                    for value in &self.$field[from.min(to)..to] { value.write(out); }
+                } )+ }
+            }
+
+            /// Replaces one column by the little-endian values in `bytes`. False, and nothing changed, when the
+            /// length is not a whole number of values. The caller brings all columns to one length.
+            #[must_use]
+            pub fn read_le(&mut self, column: Column, bytes: &[u8]) -> bool {
+                if bytes.len() % column.width() != 0 { return false; }
+                match column { $( Column::$variant => {
+                    self.$field.clear();
+                    self.$field.extend(bytes.chunks_exact(<$ty as Cell>::WIDTH).filter_map(<$ty as Cell>::read));
+                } )+ }
+                true
+            }
+
+            /// Whether every column has the length of the first.
+            pub fn is_even(&self) -> bool {
+                let len = self.len();
+                true $( && self.$field.len() == len )+
+            }
+        }
+    };
+}
+
+columns! {
+    /// Packet time, nanoseconds since the Unix epoch, floored to the level's grain.
+    0 TsNs ts_ns: u64;
+    /// Length on the wire, bytes.
+    1 WireLen wire_len: u32;
+    /// Bytes visible at this level.
+    2 CapLen cap_len: u32;
+    /// Sampling weight: how many packets this row stands for.
+    3 Weight weight: u32;
+    /// `DenyReason` code, 0 = not denied.
+    4 Deny deny: u8;
+    /// Ethertype after VLAN tags (for RAW: that of the IP version).
+    5 Ethertype ethertype: u16;
+    /// Outer VLAN id, 0xffff = untagged.
+    6 Vlan vlan: u16;
+    /// 0 (not IP), 4 or 6.
+    7 IpVersion ip_version: u8;
+    /// IP protocol after extension headers.
+    8 Protocol protocol: u8;
+    /// Source address, IPv4 as ::ffff:a.b.c.d; for ARP the sender's.
+    9 Src src: [u8; 16];
+    /// Destination address, IPv4 as ::ffff:a.b.c.d; for ARP the target's.
+    10 Dst dst: [u8; 16];
+    /// `AddressClass` of the real source, 0 = global.
+    11 SrcClass src_class: u8;
+    /// `AddressClass` of the real destination, 0 = global.
+    12 DstClass dst_class: u8;
+    /// TCP or UDP source port.
+    13 SrcPort src_port: u16;
+    /// TCP or UDP destination port.
+    14 DstPort dst_port: u16;
+    /// TCP flags, CWR the highest bit, FIN the lowest.
+    15 TcpFlags tcp_flags: u8;
+    /// ICMP or ICMPv6 type.
+    16 IcmpType icmp_type: u8;
+    /// ICMP or ICMPv6 code.
+    17 IcmpCode icmp_code: u8;
+    /// Bit 0: is a fragment; bit 1: not the first one.
+    18 Fragment fragment: u8;
+    /// TTL or hop limit; below `headers` 255 minus the hops travelled.
+    19 Ttl ttl: u8;
+    /// DSCP and ECN.
+    20 Tos tos: u8;
+    /// IPv4 identification.
+    21 IpId ip_id: u16;
+    /// TCP sequence number; below `headers` relative to a keyed offset of the flow's direction.
+    22 TcpSeq tcp_seq: u32;
+    /// TCP acknowledgement number, likewise.
+    23 TcpAck tcp_ack: u32;
+    /// TCP window as in the header, unscaled; below `headers` floored to a power of two.
+    24 TcpWindow tcp_window: u16;
+    /// Ethernet source.
+    25 SrcMac src_mac: [u8; 6];
+    /// Ethernet destination.
+    26 DstMac dst_mac: [u8; 6];
+    /// ARP operation.
+    27 ArpOp arp_op: u8;
+    /// Offset of the first byte after the last parsed header.
+    28 PayloadOffset payload_offset: u16;
+    /// Verdicts on the checksums as captured: bits 0-1 IPv4 header, bits 2-3 transport (see `Verdict`).
+    29 Checksums checksums: u8;
+}
+
+impl Column {
+    /// The number stored in traces and manifests.
+    pub fn id(self) -> u8 {
+        self as u8
+    }
+
+    /// The column with this id.
+    pub fn from_id(id: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(id)).copied()
+    }
+
+    /// The column with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|column| column.name() == name)
+    }
+
+    /// Whether values of this column below `headers` are pseudonyms, that differ between audiences.
+    pub fn is_pseudonymous(self) -> bool {
+        matches!(
+            self,
+            Column::Vlan
+                | Column::Src
+                | Column::Dst
+                | Column::SrcPort
+                | Column::DstPort
+                | Column::IpId
+                | Column::TcpSeq
+                | Column::TcpAck
+                | Column::SrcMac
+                | Column::DstMac
+        )
+    }
+}
+
+impl Columns {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.ts_ns.len()
+    }
+
+    /// True when there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.ts_ns.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_dense_and_round_trip() {
+        for (at, column) in Column::ALL.iter().enumerate() {
+            assert_eq!(usize::from(column.id()), at);
+            assert_eq!(Column::from_id(column.id()), Some(*column));
+            assert_eq!(Column::from_name(column.name()), Some(*column));
+        }
+        assert_eq!(Column::from_id(Column::ALL.len() as u8), None);
+    }
+
+    #[test]
+    fn little_endian_round_trip_and_selection() {
+        let mut columns = Columns::with_capacity(3);
+        for n in 0..3u8 {
+            let row = PacketRow {
+                wire_len: 0x0102_0300 + u32::from(n),
+                src: [n; 16],
+                ..PacketRow::default()
+            };
+            columns.push(&row);
+        }
+        let mut back = Columns::default();
+        for &column in Column::ALL {
+            let mut bytes = Vec::new();
+            columns.write_le(column, 0, usize::MAX, &mut bytes);
+            assert_eq!(bytes.len(), 3 * column.width());
+            assert!(back.read_le(column, &bytes));
+        }
+        assert_eq!(back, columns);
+        assert!(!back.read_le(Column::WireLen, &[1, 2, 3]));
+        let mut odd = Bitmap::none(3);
+        odd.set(1);
+        let one = columns.select(&odd);
+        assert!(one.is_even() && one.len() == 1);
+        assert_eq!(one.row(0), columns.row(1));
+    }
+}

@@ -1,0 +1,77 @@
+//! One-block pseudo-random functions and a key stream, both on AES-128. Owns the cipher's interface.
+
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use aes::{Aes128, Block};
+
+use super::BLOCKS_IN_FLIGHT;
+
+/// AES-128 under one field's key. Inputs of one instance must be of one fixed form.
+pub(crate) struct Prf(Aes128);
+
+impl Prf {
+    pub(crate) fn new(key: &[u8; 16]) -> Self {
+        Prf(Aes128::new(key.into()))
+    }
+
+    pub(crate) fn block(&self, input: u128) -> u128 {
+        let mut block = Block::from(input.to_be_bytes());
+        self.0.encrypt_block(&mut block);
+        u128::from_be_bytes(block.0)
+    }
+
+    /// Two independent blocks, in flight together.
+    pub(crate) fn pair(&self, inputs: [u128; 2]) -> [u128; 2] {
+        let mut blocks = inputs.map(|input| Block::from(input.to_be_bytes()));
+        self.0.encrypt_blocks(&mut blocks);
+        blocks.map(|block| u128::from_be_bytes(block.0))
+    }
+
+    pub(crate) fn blocks(&self, blocks: &mut [Block]) {
+        self.0.encrypt_blocks(blocks);
+    }
+}
+
+/// AES in counter mode, for filling secret tables.
+pub(crate) struct KeyStream {
+    prf: Prf,
+    counter: u128,
+    buffer: [Block; BLOCKS_IN_FLIGHT],
+    used: usize,
+}
+
+impl KeyStream {
+    pub(crate) fn new(key: &[u8; 16]) -> Self {
+        let buffer = [Block::default(); BLOCKS_IN_FLIGHT];
+        KeyStream {
+            prf: Prf::new(key),
+            counter: 0,
+            buffer,
+            used: BLOCKS_IN_FLIGHT * 4,
+        }
+    }
+
+    pub(crate) fn next_u32(&mut self) -> u32 {
+        if self.used == BLOCKS_IN_FLIGHT * 4 {
+            for block in &mut self.buffer {
+                *block = Block::from(self.counter.to_be_bytes());
+                self.counter += 1;
+            }
+            self.prf.blocks(&mut self.buffer);
+            self.used = 0;
+        }
+        let word = self.buffer[self.used / 4].0.as_chunks::<4>().0[self.used % 4];
+        self.used += 1;
+        u32::from_be_bytes(word)
+    }
+
+    /// Uniform below `bound` (> 0), by rejection.
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        let reject_from = u32::MAX - u32::MAX % bound;
+        loop {
+            let word = self.next_u32();
+            if word < reject_from {
+                return word % bound;
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! ICMP (RFC 792, 950, 1256) and ICMPv6 (RFC 4443, 4861, 2710). Owns which messages have a body that is a
+//! header, and which quote a packet; of all others the first 8 bytes are the header.
+
+use super::{DenyReason, LayerKind, MAX_QUOTE_DEPTH, Span, Walk};
+
+/// ICMPv4 errors: destination unreachable, source quench, redirect, time exceeded, parameter problem.
+pub(crate) const ICMP_ERRORS: [u8; 5] = [3, 4, 5, 11, 12];
+pub(crate) const ICMP_ROUTER_ADVERTISEMENT: u8 = 9;
+/// ICMPv6 errors: destination unreachable, packet too big, time exceeded, parameter problem.
+pub(crate) const ICMP6_ERRORS: [u8; 4] = [1, 2, 3, 4];
+
+/// Bytes of an ICMPv6 message before its options; `None` where the message has no options that are followed.
+pub(crate) fn neighbour_discovery_fixed_len(kind: u8) -> Option<usize> {
+    match kind {
+        133 => Some(8),
+        134 => Some(16),
+        135 | 136 => Some(24),
+        137 => Some(40),
+        _ => None,
+    }
+}
+
+impl Walk<'_, '_> {
+    pub(super) fn icmp(&mut self, span: Span) -> Result<(), DenyReason> {
+        let fixed = span.take(self.data, 8)?;
+        let len = match fixed[0] {
+            13 | 14 => 20,
+            17 | 18 => 12,
+            // Entry size is in 32-bit words; only the two-word form is defined.
+            ICMP_ROUTER_ADVERTISEMENT if fixed[5] == 2 => 8 + usize::from(fixed[4]) * 8,
+            _ => 8,
+        };
+        span.take(self.data, len)?;
+        self.found.push(LayerKind::Icmp, span.quote_depth, span.at, len)?;
+        if ICMP_ERRORS.contains(&fixed[0]) {
+            self.quote(span.skip(8), 4)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn icmp6(&mut self, span: Span) -> Result<(), DenyReason> {
+        let fixed = span.take(self.data, 8)?;
+        let len = match fixed[0] {
+            130..=132 => 24,
+            kind => match neighbour_discovery_fixed_len(kind) {
+                Some(fixed_len) => {
+                    span.take(self.data, fixed_len)?;
+                    fixed_len + self.options_len(span.skip(fixed_len))
+                }
+                None => 8,
+            },
+        };
+        span.take(self.data, len)?;
+        self.found
+            .push(LayerKind::Icmp6, span.quote_depth, span.at, len)?;
+        if ICMP6_ERRORS.contains(&fixed[0]) {
+            self.quote(span.skip(8), 6)?;
+        }
+        Ok(())
+    }
+
+    /// Length of the whole options that follow (RFC 4861 section 4.6); a broken one ends them.
+    fn options_len(&self, span: Span) -> usize {
+        let mut rest = span;
+        while let Ok(head) = rest.take(self.data, 2) {
+            let len = usize::from(head[1]) * 8;
+            if len == 0 || rest.take(self.data, len).is_err() {
+                break;
+            }
+            rest = rest.skip(len);
+        }
+        rest.at - span.at
+    }
+
+    /// The start of the packet that an error quotes. What does not parse ends the headers without denying the
+    /// error itself: a quote is cut short by design.
+    fn quote(&mut self, span: Span, version: u8) -> Result<(), DenyReason> {
+        if span.quote_depth >= MAX_QUOTE_DEPTH || span.available() == 0 {
+            return Ok(());
+        }
+        let inner = Span {
+            quote_depth: span.quote_depth + 1,
+            ..span
+        };
+        let result = if version == 4 {
+            self.ipv4(inner)
+        } else {
+            self.ipv6(inner)
+        };
+        match result {
+            Err(DenyReason::TooDeep) => Err(DenyReason::TooDeep),
+            _ => Ok(()),
+        }
+    }
+}

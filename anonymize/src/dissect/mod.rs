@@ -1,0 +1,199 @@
+//! Which headers a packet has, and where. Owns the allow-list of what counts as a header: what does not parse
+//! is not header. Reads only; never decides what a header's fields become.
+
+pub(crate) mod icmp;
+mod ip;
+pub(crate) mod link;
+pub(crate) mod transport;
+
+use crate::deny::DenyReason;
+use crate::packet::LinkType;
+
+/// Stacked headers followed in one packet, quoted ones included. Bounds `header_len` to about 24 x 2 KiB.
+pub const MAX_LAYERS: usize = 24;
+/// VLAN tags followed in one frame.
+pub const MAX_VLAN_TAGS: usize = 4;
+/// ICMP quotes within quotes that are followed.
+pub const MAX_QUOTE_DEPTH: u8 = 2;
+
+/// A kind of header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerKind {
+    /// Ethernet II, 14 bytes.
+    Ethernet,
+    /// 802.1Q or 802.1ad tag, 4 bytes after the ethertype that announces it.
+    Vlan,
+    /// ARP for IPv4 over Ethernet, 28 bytes.
+    Arp,
+    /// IPv4 with options.
+    Ipv4,
+    /// IPv6 fixed header.
+    Ipv6,
+    /// IPv6 hop-by-hop options.
+    HopByHop,
+    /// IPv6 routing header.
+    Routing,
+    /// IPv6 fragment header.
+    Fragment,
+    /// IPv6 destination options.
+    DestinationOptions,
+    /// Authentication header.
+    Ah,
+    /// ESP: SPI and sequence number; what follows is opaque.
+    Esp,
+    /// TCP with options.
+    Tcp,
+    /// The first 8 bytes of a quoted TCP header: ports and sequence number.
+    TcpStub,
+    /// UDP.
+    Udp,
+    /// ICMP, without what it quotes.
+    Icmp,
+    /// ICMPv6: the message with its options, without what it quotes.
+    Icmp6,
+}
+
+/// One header: where it lies in the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// What it is.
+    pub kind: LayerKind,
+    /// 0 for the packet's own headers, 1 for those an ICMP error quotes, and so on.
+    pub quote_depth: u8,
+    /// First byte.
+    pub offset: u32,
+    /// Bytes.
+    pub len: u32,
+}
+
+impl Layer {
+    /// The header's bytes in `data`, the packet that was dissected. Empty if `data` is another, shorter one.
+    pub fn of<'a>(&self, data: &'a [u8]) -> &'a [u8] {
+        data.get(self.offset as usize..(self.offset + self.len) as usize)
+            .unwrap_or(&[])
+    }
+}
+
+/// What dissection found. No allocation, no reference to the packet.
+#[derive(Clone)]
+pub struct Dissection {
+    layers: [Layer; MAX_LAYERS],
+    count: usize,
+    /// End of the last validly parsed header: the real header bytes are `data[..header_len]`.
+    pub header_len: usize,
+    /// Why the packet has no view below `headers`, if so.
+    pub deny: Option<DenyReason>,
+}
+
+impl Dissection {
+    fn new() -> Self {
+        let none = Layer {
+            kind: LayerKind::Ethernet,
+            quote_depth: 0,
+            offset: 0,
+            len: 0,
+        };
+        Dissection {
+            layers: [none; MAX_LAYERS],
+            count: 0,
+            header_len: 0,
+            deny: None,
+        }
+    }
+
+    /// The headers in their order in the packet; those of a quoted packet follow the ICMP header quoting it.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers[..self.count]
+    }
+
+    fn push(
+        &mut self,
+        kind: LayerKind,
+        quote_depth: u8,
+        offset: usize,
+        len: usize,
+    ) -> Result<(), DenyReason> {
+        let layer = self.layers.get_mut(self.count).ok_or(DenyReason::TooDeep)?;
+        *layer = Layer {
+            kind,
+            quote_depth,
+            offset: offset as u32,
+            len: len as u32,
+        };
+        self.count += 1;
+        self.header_len = offset + len;
+        Ok(())
+    }
+}
+
+/// Dissects a captured packet. Total: every input yields layers and, where something did not parse, a reason.
+pub fn dissect(link: LinkType, data: &[u8]) -> Dissection {
+    let mut found = Dissection::new();
+    // Offsets are 32 bits; captured packets end far below (libpcap's own limit is 256 KiB).
+    let data = &data[..data.len().min(u32::MAX as usize)];
+    let walk = Walk {
+        data,
+        found: &mut found,
+    };
+    let result = match link {
+        LinkType::ETHERNET => walk.ethernet(),
+        LinkType::RAW => walk.raw(),
+        _ => Err(DenyReason::UnknownLinkType),
+    };
+    found.deny = result.err();
+    found
+}
+
+/// The state of one dissection.
+struct Walk<'a, 'd> {
+    data: &'a [u8],
+    found: &'d mut Dissection,
+}
+
+/// The part of the packet that a protocol may read, and who is reading.
+#[derive(Clone, Copy)]
+struct Span {
+    /// First byte.
+    at: usize,
+    /// One beyond the last captured byte that belongs to it.
+    end: usize,
+    /// Whether the enclosing header claims more bytes than were captured.
+    cut: bool,
+    /// See `Layer::quote_depth`.
+    quote_depth: u8,
+}
+
+impl Span {
+    /// The next `len` bytes, or the reason why they are not there.
+    fn take<'a>(&self, data: &'a [u8], len: usize) -> Result<&'a [u8], DenyReason> {
+        let missing = if self.cut {
+            DenyReason::Truncated
+        } else {
+            DenyReason::Malformed
+        };
+        if self.at + len > self.end {
+            return Err(missing);
+        }
+        data.get(self.at..self.at + len).ok_or(missing)
+    }
+
+    /// The rest after `len` bytes.
+    fn skip(mut self, len: usize) -> Self {
+        self.at += len;
+        self
+    }
+
+    fn available(&self) -> usize {
+        self.end.saturating_sub(self.at)
+    }
+}
+
+/// A big-endian 16-bit field of a header whose length was checked.
+pub(crate) fn be16(header: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([header[at], header[at + 1]])
+}
+
+/// A big-endian 32-bit field of a header whose length was checked.
+pub(crate) fn be32(header: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+}

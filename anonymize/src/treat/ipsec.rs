@@ -1,0 +1,48 @@
+//! AH and ESP: the security parameter index permuted, the sequence number shifted by a keyed offset of its
+//! association, the integrity check value zero; what ESP carries is never header.
+
+use super::address::Address;
+use super::{Anonymizer, Flow};
+use crate::dissect::be32;
+
+impl Anonymizer {
+    pub(super) fn ah(&self, real: &[u8], out: &mut [u8], flow: &Flow) {
+        out[0..2].copy_from_slice(&real[0..2]);
+        self.association(&real[4..12], &mut out[4..12], flow);
+    }
+
+    pub(super) fn esp(&self, real: &[u8], out: &mut [u8], flow: &Flow) {
+        self.association(real, out, flow);
+    }
+
+    fn association(&self, real: &[u8], out: &mut [u8], flow: &Flow) {
+        let (spi, sequence) = (be32(real, 0), be32(real, 4));
+        let offset = self.sequence_offset(flow.src, flow.dst, spi, ASSOCIATION);
+        out[0..4].copy_from_slice(&self.keys.spi.map32(spi, 0).to_be_bytes());
+        out[4..8].copy_from_slice(&sequence.wrapping_sub(offset).to_be_bytes());
+    }
+
+    /// The keyed offset of one direction of one flow; `selector` is its ports or its index, `space` which.
+    pub(super) fn sequence_offset(&self, src: Address, dst: Address, selector: u32, space: u8) -> u32 {
+        let last = u128::from(selector) << 32 | u128::from(space);
+        let output = match (src, dst) {
+            (Address::V4(src), Address::V4(dst)) => self
+                .keys
+                .sequence_v4
+                .block(u128::from(src) << 96 | u128::from(dst) << 64 | last),
+            (Address::V6(src), Address::V6(dst)) => {
+                // CBC-MAC over three blocks, the only length under this key.
+                let key = &self.keys.sequence_v6;
+                key.block(key.block(key.block(src) ^ dst) ^ last)
+            }
+            // No packet has two families.
+            _ => 0,
+        };
+        output as u32
+    }
+}
+
+/// TCP ports select the flow.
+pub(super) const PORTS: u8 = 6;
+/// A security parameter index does.
+const ASSOCIATION: u8 = 50;

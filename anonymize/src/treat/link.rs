@@ -1,0 +1,107 @@
+//! MAC addresses and VLAN tags. A MAC keeps its individual/group and universal/local bits; vendor and NIC part
+//! are permuted, the NIC part bound to the real vendor. Broadcast and all-zero stay; a multicast MAC that
+//! carries an IP group is rebuilt from the anonymized group.
+
+use super::address::Address;
+use super::{Anonymizer, Flow};
+use crate::dissect::{Layer, LayerKind, be16};
+
+/// Individual/group and universal/local bits, in the first byte.
+const KEPT_BITS: u8 = 0b11;
+/// 12 bits of VLAN id; priority and drop eligibility are not released.
+const VLAN_ID: u16 = 0x0fff;
+
+impl Anonymizer {
+    /// The pseudonym of a MAC address.
+    pub fn map_mac(&self, mac: [u8; 6]) -> [u8; 6] {
+        if mac == [0xff; 6] || mac == [0; 6] {
+            return mac;
+        }
+        // A group MAC seen without its IP packet tells no more than that it is one.
+        if is_ipv4_group(mac) {
+            return [1, 0, 0x5e, 0, 0, 0];
+        }
+        if is_ipv6_group(mac) {
+            return [0x33, 0x33, 0, 0, 0, 0];
+        }
+        // Cycle walking: an image with a meaning of its own is mapped on, so that what a MAC is (broadcast,
+        // group of an IP family) can be told from the pseudonym and re-keying treats it alike.
+        let mut image = mac;
+        loop {
+            image = self.permute_mac(image);
+            let has_meaning =
+                image == [0xff; 6] || image == [0; 6] || is_ipv4_group(image) || is_ipv6_group(image);
+            if !has_meaning {
+                return image;
+            }
+        }
+    }
+
+    fn permute_mac(&self, mac: [u8; 6]) -> [u8; 6] {
+        let vendor = u32::from_be_bytes([0, mac[0], mac[1], mac[2]]);
+        let nic = u32::from_be_bytes([0, mac[3], mac[4], mac[5]]);
+        let kept = mac[0] & KEPT_BITS;
+        let movable = (vendor >> 18) << 16 | vendor & 0xffff;
+        // Every round's tweak: the kept bits, repeated in each 16-bit lane.
+        let mapped = self
+            .keys
+            .mac_vendor
+            .map(movable, u128::from(kept) * (u128::MAX / 0xffff));
+        let mapped_nic = self
+            .keys
+            .mac_nic
+            .map(nic, self.keys.mac_tweak.block(u128::from(vendor)));
+        let [_, high, b, c] = mapped.to_be_bytes();
+        let [_, d, e, f] = mapped_nic.to_be_bytes();
+        [high << 2 | kept, b, c, d, e, f]
+    }
+
+    pub(super) fn write_mac(&self, real: &[u8], out: &mut [u8]) {
+        if let (Some(real), Some(out)) = (real.first_chunk(), out.first_chunk_mut()) {
+            *out = self.map_mac(*real);
+        }
+    }
+
+    pub(super) fn ethernet(&self, real: &[u8], out: &mut [u8]) {
+        self.write_mac(&real[0..6], &mut out[0..6]);
+        self.write_mac(&real[6..12], &mut out[6..12]);
+        out[12..14].copy_from_slice(&real[12..14]);
+    }
+
+    pub(super) fn vlan_tag(&self, real: &[u8], out: &mut [u8]) {
+        let id = self.keys.vlan.map(be16(real, 0) & VLAN_ID);
+        out[0..2].copy_from_slice(&id.to_be_bytes());
+        out[2..4].copy_from_slice(&real[2..4]);
+    }
+}
+
+fn is_ipv4_group(mac: [u8; 6]) -> bool {
+    mac[..3] == [1, 0, 0x5e]
+}
+
+fn is_ipv6_group(mac: [u8; 6]) -> bool {
+    mac[..2] == [0x33, 0x33]
+}
+
+/// RFC 1112 and RFC 2464: 23 or 32 bits of the group address, here of the anonymized one.
+pub(super) fn rebuild_multicast_mac(frame: &mut [u8], layers: &[Layer], data: &[u8], flow: &Flow) {
+    let Some(Layer {
+        kind: LayerKind::Ethernet,
+        ..
+    }) = layers.first()
+    else {
+        return;
+    };
+    let Some(mac) = data.first_chunk::<6>() else {
+        return;
+    };
+    match flow.released_dst {
+        Address::V4(group) if is_ipv4_group(*mac) => {
+            frame[2..6].copy_from_slice(&(group & 0x007f_ffff | 0x5e00_0000).to_be_bytes());
+        }
+        Address::V6(group) if is_ipv6_group(*mac) => {
+            frame[2..6].copy_from_slice(&(group as u32).to_be_bytes());
+        }
+        _ => {}
+    }
+}

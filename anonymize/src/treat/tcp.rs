@@ -1,0 +1,111 @@
+//! TCP: ports, flags kept, sequence numbers minus a keyed offset of their direction, window as a power of two,
+//! urgent pointer zero, options in one order: segment size class, selective acknowledgement, window scale.
+//! Every other option (timestamps, TFO, MPTCP, MD5, AO, unknown) becomes no-operations of the same length.
+
+use super::ipsec::PORTS;
+use super::scale::{mss_class, window_log2};
+use super::{Anonymizer, Flow};
+use crate::dissect::{be16, be32};
+
+const FLAG_ACK: u8 = 0x10;
+const END_OF_OPTIONS: u8 = 0;
+const NO_OPERATION: u8 = 1;
+const MAXIMUM_SEGMENT_SIZE: u8 = 2;
+const WINDOW_SCALE: u8 = 3;
+const SACK_PERMITTED: u8 = 4;
+const SACK: u8 = 5;
+/// RFC 7323 section 2.3.
+const MAX_WINDOW_SCALE: u8 = 14;
+/// Allow-listed kinds, in the order of their release.
+const RELEASE_ORDER: [u8; 4] = [MAXIMUM_SEGMENT_SIZE, SACK_PERMITTED, WINDOW_SCALE, SACK];
+
+impl Anonymizer {
+    /// RFC 9293. All offsets within 20 bytes, which dissection checked.
+    pub(super) fn tcp(&self, real: &[u8], out: &mut [u8], flow: &Flow) {
+        let offsets = self.offsets(real, flow);
+        self.write_ports(real, out);
+        out[4..8].copy_from_slice(&be32(real, 4).wrapping_sub(offsets[0]).to_be_bytes());
+        let flags = real[13];
+        if flags & FLAG_ACK != 0 {
+            out[8..12].copy_from_slice(&be32(real, 8).wrapping_sub(offsets[1]).to_be_bytes());
+        }
+        out[12] = real[12] & 0xf0;
+        out[13] = flags;
+        out[14..16].copy_from_slice(&window_log2(be16(real, 14)).to_be_bytes());
+        if real.len() > 20 {
+            write_options(&real[20..], &mut out[20..], offsets[1]);
+        }
+    }
+
+    /// What an ICMP error quotes: ports and sequence number.
+    pub(super) fn tcp_stub(&self, real: &[u8], out: &mut [u8], flow: &Flow) {
+        let offsets = self.offsets(real, flow);
+        self.write_ports(real, out);
+        out[4..8].copy_from_slice(&be32(real, 4).wrapping_sub(offsets[0]).to_be_bytes());
+    }
+
+    /// The offsets of this direction and of the opposite one.
+    fn offsets(&self, real: &[u8], flow: &Flow) -> [u32; 2] {
+        let ports = be32(real, 0);
+        [
+            self.sequence_offset(flow.src, flow.dst, ports, PORTS),
+            self.sequence_offset(flow.dst, flow.src, ports.rotate_left(16), PORTS),
+        ]
+    }
+}
+
+/// `out` has the length of `real`: the data offset, and with it the payload's length, stays true.
+fn write_options(real: &[u8], out: &mut [u8], opposite: u32) {
+    out.fill(NO_OPERATION);
+    let mut at = 0;
+    for kind in RELEASE_ORDER {
+        // The first of a kind counts: a repetition could carry information that no receiver reads.
+        let Some(option) = options(real).find(|option| option[0] == kind && is_well_formed(option)) else {
+            continue;
+        };
+        let Some(room) = out.get_mut(at..at + option.len()) else {
+            return;
+        };
+        at += option.len();
+        room[0] = kind;
+        room[1] = option.len() as u8;
+        match kind {
+            MAXIMUM_SEGMENT_SIZE => room[2..4].copy_from_slice(&mss_class(be16(option, 2)).to_be_bytes()),
+            WINDOW_SCALE => room[2] = option[2].min(MAX_WINDOW_SCALE),
+            SACK => {
+                for edge in (2..option.len()).step_by(4) {
+                    let relative = be32(option, edge).wrapping_sub(opposite);
+                    room[edge..edge + 4].copy_from_slice(&relative.to_be_bytes());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_well_formed(option: &[u8]) -> bool {
+    match option[0] {
+        MAXIMUM_SEGMENT_SIZE => option.len() == 4,
+        WINDOW_SCALE => option.len() == 3,
+        SACK_PERMITTED => option.len() == 2,
+        SACK => matches!(option.len(), 10 | 18 | 26 | 34),
+        _ => false,
+    }
+}
+
+/// The options longer than a byte, up to the end mark or the first that does not fit.
+fn options(area: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = area;
+    std::iter::from_fn(move || {
+        while let [NO_OPERATION, after @ ..] = rest {
+            rest = after;
+        }
+        let (kind, len) = (*rest.first()?, usize::from(*rest.get(1)?));
+        if kind == END_OF_OPTIONS || len < 2 {
+            return None;
+        }
+        let (option, after) = rest.split_at_checked(len)?;
+        rest = after;
+        Some(option)
+    })
+}

@@ -1,0 +1,221 @@
+//! A batch of packets as one level sees it: what filters, modules and readers work on. Owns building a view
+//! from raw packets and re-keying one; a view below `payload` never holds a byte that was not allow-listed.
+
+use como_policies::AccessLevel;
+
+use crate::columns::{Column, Columns, PacketRow};
+use crate::dissect::dissect;
+use crate::packet::{LinkType, RawPacket};
+use crate::row::{RowMeta, describe};
+use crate::treat::{Anonymizer, Outcome};
+
+/// A batch of packets at one level: columns for computing, frames for export.
+#[derive(Clone)]
+pub struct View {
+    /// The level whose treatment was applied.
+    pub level: AccessLevel,
+    /// Link type of the frames.
+    pub link: LinkType,
+    /// One row per packet.
+    pub columns: Columns,
+    /// The visible bytes of each packet.
+    pub frames: Frames,
+}
+
+/// The visible bytes of each packet at the view's level, one after the other.
+#[derive(Clone)]
+pub struct Frames {
+    /// Where each frame starts in `bytes`, and the end of the last: one more than there are packets.
+    pub offsets: Vec<u32>,
+    /// The frames.
+    pub bytes: Vec<u8>,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Frames {
+            offsets: vec![0],
+            bytes: Vec::new(),
+        }
+    }
+}
+
+impl Frames {
+    /// Number of frames.
+    pub fn len(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+
+    /// True when there are no frames.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Frame `index`; `None` beyond the end, or where the offsets do not describe `bytes`.
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        let from = *self.offsets.get(index)? as usize;
+        let to = *self.offsets.get(index + 1)? as usize;
+        self.bytes.get(from..to)
+    }
+
+    /// Appends a frame. False, and nothing appended, when the batch would pass 4 GiB.
+    #[must_use]
+    pub fn push(&mut self, frame: &[u8]) -> bool {
+        let Ok(end) = u32::try_from(self.bytes.len() + frame.len()) else {
+            return false;
+        };
+        self.bytes.extend_from_slice(frame);
+        self.offsets.push(end);
+        true
+    }
+
+    /// Closes the frame whose bytes were appended to `bytes` since the last one.
+    fn close(&mut self) {
+        self.offsets.push(self.bytes.len() as u32);
+    }
+
+    /// Removes every frame, keeps the memory.
+    pub fn clear(&mut self) {
+        self.offsets.truncate(1);
+        self.bytes.clear();
+    }
+}
+
+impl View {
+    /// An empty view.
+    pub fn new(level: AccessLevel, link: LinkType) -> Self {
+        View {
+            level,
+            link,
+            columns: Columns::default(),
+            frames: Frames::default(),
+        }
+    }
+
+    /// Number of packets.
+    pub fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// True when there are no packets.
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// Removes every packet, keeps the memory.
+    pub fn clear(&mut self) {
+        self.columns.clear();
+        self.frames.clear();
+    }
+
+    /// Appends a row and its frame. False, and nothing appended, when the batch would pass 4 GiB.
+    #[must_use]
+    pub fn push(&mut self, row: &PacketRow, frame: &[u8]) -> bool {
+        if !self.frames.push(frame) {
+            return false;
+        }
+        self.columns.push(row);
+        true
+    }
+
+    /// The packets that are in `keep`, in order.
+    pub fn select(&self, keep: &crate::bitmap::Bitmap) -> View {
+        let mut frames = Frames::default();
+        for at in keep.ones() {
+            if let Some(frame) = self.frames.get(at) {
+                frames.bytes.extend_from_slice(frame);
+                frames.close();
+            }
+        }
+        View {
+            level: self.level,
+            link: self.link,
+            columns: self.columns.select(keep),
+            frames,
+        }
+    }
+
+    /// Treats one raw packet at the view's level and appends it. `anonymizer` is needed at `anonymized` only.
+    pub fn push_packet(&mut self, packet: &RawPacket<'_>, anonymizer: Option<&Anonymizer>) {
+        let dissection = dissect(packet.link, packet.data);
+        let mut meta = RowMeta::of_packet(packet, &dissection);
+        meta.ts_ns -= packet.ts_ns % self.level.grain_ns();
+        let start = self.frames.bytes.len();
+        match (self.level, anonymizer) {
+            (AccessLevel::Payload, _) => self.frames.bytes.extend_from_slice(packet.data),
+            (AccessLevel::Headers, _) => {
+                self.frames
+                    .bytes
+                    .extend_from_slice(&packet.data[..dissection.header_len]);
+            }
+            (AccessLevel::Anonymized, Some(anonymizer)) => {
+                let outcome =
+                    anonymizer.anonymize_dissected(packet.data, &dissection, &mut self.frames.bytes);
+                if let Outcome::Denied(reason) = outcome {
+                    meta.deny = reason.as_u8();
+                }
+            }
+            // Levels below have no packet view, and no pseudonyms can be made without keys.
+            _ => {}
+        }
+        let row = describe(&meta, packet.link, &self.frames.bytes[start..]);
+        self.columns.push(&row);
+        self.frames.close();
+    }
+}
+
+/// Builds the view of `packets` at `level`. At `anonymized` an anonymizer must be given: without one, and at
+/// the levels that have no packet view, the frames stay empty and the rows hold time, length and reason only.
+/// All packets must be of link type `link`; one of another type is denied.
+pub fn build<'a>(
+    level: AccessLevel,
+    link: LinkType,
+    packets: impl IntoIterator<Item = RawPacket<'a>>,
+    anonymizer: Option<&Anonymizer>,
+) -> View {
+    let mut view = View::new(level, link);
+    for packet in packets {
+        view.push_packet(&packet, anonymizer);
+    }
+    view
+}
+
+/// The same packets under an audience's pseudonyms. Only meaningful for a view at `anonymized`; at the levels
+/// above there are no pseudonyms and the view is returned as it is. Time, length, address classes and checksum
+/// verdicts are carried over: they come from the real packet, which nobody needs again.
+pub fn rekey(view: &View, audience: &Anonymizer) -> View {
+    if view.level != AccessLevel::Anonymized {
+        return view.clone();
+    }
+    let mut out = View::new(view.level, view.link);
+    for at in 0..view.len() {
+        let (Some(row), Some(frame)) = (view.columns.row(at), view.frames.get(at)) else {
+            break;
+        };
+        let mut meta = RowMeta::of_row(&row);
+        let start = out.frames.bytes.len();
+        if row.deny == 0
+            && let Outcome::Denied(reason) = audience.anonymize(view.link, frame, &mut out.frames.bytes)
+        {
+            meta.deny = reason.as_u8();
+        }
+        out.columns
+            .push(&describe(&meta, view.link, &out.frames.bytes[start..]));
+        out.frames.close();
+    }
+    out
+}
+
+/// Re-keys the address columns alone: what a module or a filter that looks at no frame needs.
+pub fn rekey_addresses(columns: &mut Columns, audience: &Anonymizer) {
+    audience.rekey_addresses(&columns.ip_version, &columns.ethertype, &mut columns.src);
+    audience.rekey_addresses(&columns.ip_version, &columns.ethertype, &mut columns.dst);
+}
+
+/// Columns whose values a re-keying may change.
+pub fn rekeyed_columns() -> impl Iterator<Item = Column> {
+    Column::ALL
+        .iter()
+        .copied()
+        .filter(|column| column.is_pseudonymous())
+}
