@@ -6,8 +6,7 @@
 //! section of one segment, or to one dataset. Must never choose numbers itself.
 
 use crate::{KeyError, labels};
-use chacha20poly1305::aead::{AeadInOut, KeyInit};
-use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
+use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use std::fmt;
@@ -58,8 +57,9 @@ impl DataKey {
 
     /// The cipher under this key, ready for many blocks.
     pub fn cipher(&self) -> BlockCipher {
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &self.0).expect("32 bytes are a ChaCha20 key");
         BlockCipher {
-            cipher: ChaCha20Poly1305::new((&self.0).into()),
+            key: LessSafeKey::new(key),
         }
     }
 }
@@ -70,9 +70,9 @@ impl fmt::Debug for DataKey {
     }
 }
 
-/// A keyed cipher; wipes its key on drop.
+/// A keyed cipher. Its key lies in memory of AWS-LC, which wipes all that it frees.
 pub struct BlockCipher {
-    cipher: ChaCha20Poly1305,
+    key: LessSafeKey,
 }
 
 impl BlockCipher {
@@ -100,10 +100,13 @@ impl BlockCipher {
 
     /// Encrypts `text` in place and returns the tag, for callers that lay out their own buffers.
     pub fn seal_detached(&self, number: u64, last: bool, aad: &[u8], text: &mut [u8]) -> [u8; TAG_BYTES] {
-        self.cipher
-            .encrypt_inout_detached(&nonce(number, last), aad, text.into())
-            .expect("a block is far below the cipher's limit of 256 GiB")
-            .into()
+        let sealed = self
+            .key
+            .seal_in_place_separate_tag(nonce(number, last), Aad::from(aad), text);
+        let tag = sealed.expect("a block is far below the cipher's limit of 256 GiB");
+        let mut bytes = [0u8; TAG_BYTES];
+        bytes.copy_from_slice(tag.as_ref());
+        bytes
     }
 
     /// Decrypts `text` in place if `tag` fits; on error `text` must not be used.
@@ -115,9 +118,13 @@ impl BlockCipher {
         text: &mut [u8],
         tag: &[u8; TAG_BYTES],
     ) -> Result<(), KeyError> {
-        self.cipher
-            .decrypt_inout_detached(&nonce(number, last), aad, text.into(), &Tag::from(*tag))
-            .map_err(|_| KeyError::DoesNotOpen { what: "a block" })
+        match self
+            .key
+            .open_in_place_separate_tag(nonce(number, last), Aad::from(aad), tag, text)
+        {
+            Ok(_) => Ok(()),
+            Err(_) => Err(KeyError::DoesNotOpen { what: "a block" }),
+        }
     }
 }
 
@@ -131,5 +138,5 @@ fn nonce(number: u64, last: bool) -> Nonce {
     let mut nonce = [0u8; 12];
     nonce[..8].copy_from_slice(&number.to_be_bytes());
     nonce[11] = u8::from(last);
-    nonce.into()
+    Nonce::assume_unique_for_key(nonce)
 }

@@ -78,3 +78,49 @@ impl fmt::Display for Window {
         write!(f, "[{}, {}) ns", self.from_ns, self.to_ns)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn windows() -> impl Strategy<Value = Window> {
+        (any::<u64>(), any::<u64>()).prop_filter_map("empty", |(a, b)| Window::new(a.min(b), a.max(b)).ok())
+    }
+
+    #[test]
+    fn empty_and_inverted_are_refused() {
+        assert!(matches!(
+            Window::new(5, 5),
+            Err(PolicyError::EmptyWindow { at_ns: 5 })
+        ));
+        assert!(matches!(
+            Window::new(6, 5),
+            Err(PolicyError::InvertedWindow { from_ns: 6, to_ns: 5 })
+        ));
+        assert!(serde_json::from_str::<Window>(r#"{"from_ns":6,"to_ns":5}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn snapping_widens_to_the_grain_once(window in windows()) {
+            for level in AccessLevel::ALL {
+                let snapped = window.snap(level);
+                prop_assert!(snapped.covers(window));
+                prop_assert_eq!(snapped.from_ns % level.grain_ns(), 0);
+                prop_assert!(snapped.to_ns % level.grain_ns() == 0 || snapped.to_ns == u64::MAX);
+                prop_assert!(snapped.from_ns.abs_diff(window.from_ns) < level.grain_ns());
+                prop_assert!(snapped.to_ns.abs_diff(window.to_ns) < level.grain_ns());
+                prop_assert_eq!(snapped.snap(level), snapped);
+            }
+        }
+
+        #[test]
+        fn overlap_is_a_shared_nanosecond(a in windows(), b in windows()) {
+            prop_assert_eq!(a.overlaps(b), a.intersection(b).is_some());
+            if let Some(shared) = a.intersection(b) {
+                prop_assert!(a.covers(shared) && b.covers(shared) && a.contains(shared.from_ns));
+            }
+        }
+    }
+}
