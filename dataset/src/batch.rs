@@ -2,6 +2,8 @@
 //!
 //! Owns the in-memory shape of a dataset's content; must never know how it is stored or sealed.
 
+use std::ops::Range;
+
 use crate::{DatasetError, header::Field};
 
 /// Kind of a table's column. The numbers are those of the file format.
@@ -120,6 +122,18 @@ impl Ragged {
     /// The string at `row`. Panics beyond the end.
     pub fn get(&self, row: usize) -> &[u8] {
         &self.bytes[self.offsets[row] as usize..self.offsets[row + 1] as usize]
+    }
+
+    /// Appends some strings of another.
+    pub(crate) fn extend(&mut self, from: &Self, rows: Range<usize>) {
+        let (start, end) = (from.offsets[rows.start] as usize, from.offsets[rows.end] as usize);
+        let base = self.bytes.len();
+        self.bytes.extend_from_slice(&from.bytes[start..end]);
+        self.offsets.extend(
+            from.offsets[rows.start + 1..=rows.end]
+                .iter()
+                .map(|&o| (o as usize - start + base) as u32),
+        );
     }
 
     /// Whether the offsets start at 0, ascend, and end at the end of the bytes.
@@ -269,13 +283,22 @@ impl ColumnData {
         true
     }
 
-    /// Bytes that the value at `row` takes in a chunk.
-    pub(crate) fn row_bytes(&self, row: usize) -> usize {
-        let content = match self {
-            Self::Bytes(v) | Self::Text(v) => v.get(row).len(),
-            _ => 0,
-        };
-        self.kind().fixed_bytes() + content
+    /// Appends rows of a column of the same kind; another kind is a defect of the caller.
+    pub(crate) fn extend(&mut self, from: &Self, rows: Range<usize>) {
+        match (self, from) {
+            (Self::U8(to), Self::U8(v)) => to.extend_from_slice(&v[rows]),
+            (Self::U16(to), Self::U16(v)) => to.extend_from_slice(&v[rows]),
+            (Self::U32(to), Self::U32(v)) => to.extend_from_slice(&v[rows]),
+            (Self::U64(to), Self::U64(v)) | (Self::TimeNs(to), Self::TimeNs(v)) => {
+                to.extend_from_slice(&v[rows]);
+            }
+            (Self::I64(to), Self::I64(v)) => to.extend_from_slice(&v[rows]),
+            (Self::F64(to), Self::F64(v)) => to.extend_from_slice(&v[rows]),
+            (Self::Bool(to), Self::Bool(v)) => to.extend_from_slice(&v[rows]),
+            (Self::Address(to), Self::Address(v)) => to.extend_from_slice(&v[rows]),
+            (Self::Bytes(to), Self::Bytes(v)) | (Self::Text(to), Self::Text(v)) => to.extend(v, rows),
+            _ => unreachable!("kinds were checked against the schema"),
+        }
     }
 
     /// Whether strings are sound, and UTF-8 where they are text.
@@ -326,6 +349,13 @@ impl Batch {
         Err(DatasetError::SchemaMismatch {
             what: "a row's values are not of the columns' kinds".into(),
         })
+    }
+
+    /// Appends some rows of a batch of the same schema.
+    pub(crate) fn extend(&mut self, from: &Self, rows: Range<usize>) {
+        for (to, from) in self.columns.iter_mut().zip(&from.columns) {
+            to.extend(from, rows.clone());
+        }
     }
 
     /// Checks the batch against a schema.
@@ -405,6 +435,13 @@ impl PacketBatch {
         self.ts_ns.push(ts_ns);
         self.wire_len.push(wire_len);
         self.frames.push(frame);
+    }
+
+    /// Appends some packets of another.
+    pub(crate) fn extend(&mut self, from: &Self, packets: Range<usize>) {
+        self.ts_ns.extend_from_slice(&from.ts_ns[packets.clone()]);
+        self.wire_len.extend_from_slice(&from.wire_len[packets.clone()]);
+        self.frames.extend(&from.frames, packets);
     }
 
     /// Whether columns are of one length and the frames sound.

@@ -13,14 +13,22 @@
 //! node's public key proves integrity for its own use, not origin.
 
 mod batch;
+mod chunk;
 mod codec;
 mod error;
 pub mod format;
 mod head;
 mod header;
+mod reader;
 mod seal;
+mod trailer;
+mod writer;
 
 pub use batch::{Batch, ColumnData, ColumnKind, PacketBatch, Ragged, Value};
+pub use chunk::Chunk;
 pub use error::DatasetError;
 pub use head::Head;
 pub use header::{Completeness, Field, Gap, Header, Kind, ModuleRef, Schema};
+pub use reader::{DatasetReader, Verified, verify};
+pub use trailer::{attach_signature, statement};
+pub use writer::{DatasetWriter, Unsigned};
