@@ -129,8 +129,9 @@ impl IntervalRunner {
     /// Packets of `[from_ns, to_ns)` were lost, shed or destroyed: the intervals that it touches are not
     /// complete. Told before the packets that follow the gap.
     pub fn gap(&mut self, from_ns: u64, to_ns: u64) {
+        let full = self.gaps.len() >= PENDING_GAPS_MAX;
         if let Some(last) = self.gaps.last_mut()
-            && (from_ns <= last.1 || self.gaps.len() >= PENDING_GAPS_MAX)
+            && (from_ns <= last.1 || full)
         {
             last.0 = last.0.min(from_ns);
             last.1 = last.1.max(to_ns);

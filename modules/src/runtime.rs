@@ -47,7 +47,6 @@ fn config() -> Config {
         .set_max_stack_height(STACK_MAX_BYTES)
         .wasm_tail_call(false)
         .wasm_multi_memory(false)
-        .wasm_memory64(false)
         .wasm_reference_types(false)
         .wasm_extended_const(false)
         .wasm_custom_page_sizes(false)

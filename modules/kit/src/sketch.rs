@@ -1,0 +1,120 @@
+//! Sketches of fixed size, ready to be a module's state. Owns their mathematics and states their error.
+
+/// Counts distinct items: HyperLogLog with one byte per register, and Ertl's estimator, which needs no bias
+/// table ("New cardinality estimation algorithms for HyperLogLog sketches", 2017, algorithm 6).
+///
+/// Standard error 1.04 / sqrt(REGISTERS) over the whole range: 0.8 % for 16384 registers. REGISTERS is a
+/// power of two of at least 16.
+#[derive(Clone)]
+pub struct HyperLogLog<const REGISTERS: usize> {
+    registers: [u8; REGISTERS],
+}
+
+impl<const REGISTERS: usize> HyperLogLog<REGISTERS> {
+    /// Bits of a hash that choose the register.
+    const INDEX_BITS: u32 = {
+        assert!(REGISTERS.is_power_of_two() && REGISTERS >= 16);
+        REGISTERS.trailing_zeros()
+    };
+    /// Registers hold 0 to this plus one.
+    const RANK_BITS: u32 = 64 - Self::INDEX_BITS;
+    /// Nothing counted.
+    pub const EMPTY: Self = Self { registers: [0; REGISTERS] };
+
+    /// Counts an item by its 64-bit hash.
+    pub fn insert(&mut self, hash: u64) {
+        let register = (hash >> Self::RANK_BITS) as usize;
+        let rank = (hash << Self::INDEX_BITS).leading_zeros().min(Self::RANK_BITS) as u8 + 1;
+        if self.registers[register] < rank {
+            self.registers[register] = rank;
+        }
+    }
+
+    /// Adds what another sketch counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.registers.iter_mut().zip(&other.registers) {
+            *mine = (*mine).max(*theirs);
+        }
+    }
+
+    /// How many distinct items were counted.
+    pub fn estimate(&self) -> f64 {
+        /// 1 / (2 ln 2)
+        const ALPHA: f64 = 0.721_347_520_444_481_7;
+        let mut counts = [0u32; 66];
+        for rank in &self.registers {
+            counts[usize::from(*rank).min(65)] += 1;
+        }
+        let m = REGISTERS as f64;
+        // Registers at their largest value (tau in the paper) are 2^-INDEX_BITS of hashes at 2^50 items: none.
+        let mut z = f64::from(counts[Self::RANK_BITS as usize + 1]) * 0.5;
+        for rank in (1..=Self::RANK_BITS as usize).rev() {
+            z = 0.5 * (z + f64::from(counts[rank]));
+        }
+        z += m * sigma(f64::from(counts[0]) / m);
+        ALPHA * m * m / z
+    }
+}
+
+/// x + sum of x^(2^k) 2^(k-1); infinite where every register is empty, which makes the estimate 0.
+fn sigma(mut x: f64) -> f64 {
+    if x == 1.0 {
+        return f64::INFINITY;
+    }
+    let (mut y, mut z) = (1.0, x);
+    loop {
+        x *= x;
+        let before = z;
+        z += x * y;
+        y += y;
+        if z == before {
+            return z;
+        }
+    }
+}
+
+/// A 64-bit hash of a few words: multiply and fold, then the finaliser of MurmurHash3.
+///
+/// Not keyed: whoever writes packets could choose them so that they collide. A module that must stand that
+/// takes a seed as argument and passes it as the first word.
+pub fn hash(words: &[u64]) -> u64 {
+    let mut h = 0x9e37_79b9_7f4a_7c15_u64;
+    for word in words {
+        h = (h ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        h ^= h >> 32;
+    }
+    h = (h ^ (h >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    h ^ (h >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_estimate_stays_within_four_standard_errors_over_the_whole_range() {
+        const REGISTERS: usize = 4096;
+        for count in [0u64, 1, 10, 100, 1000, 5000, 10_000, 20_000, 100_000, 1_000_000] {
+            let mut sketch = HyperLogLog::<REGISTERS>::EMPTY;
+            for item in 0..count {
+                sketch.insert(hash(&[item, 7]));
+                sketch.insert(hash(&[item, 7])); // twice is once
+            }
+            let error = (sketch.estimate() - count as f64).abs() / (count.max(1) as f64);
+            assert!(error <= 4.0 * 1.04 / 64.0, "{count} counted as {}", sketch.estimate());
+        }
+    }
+
+    #[test]
+    fn merged_sketches_count_the_union() {
+        let (mut a, mut b, mut both) =
+            (HyperLogLog::<1024>::EMPTY, HyperLogLog::<1024>::EMPTY, HyperLogLog::<1024>::EMPTY);
+        for item in 0..3000u64 {
+            let part = if item % 3 == 0 { &mut a } else { &mut b };
+            part.insert(hash(&[item]));
+            both.insert(hash(&[item]));
+        }
+        a.merge(&b);
+        assert_eq!(a.estimate(), both.estimate());
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of como-modules through its public API.
