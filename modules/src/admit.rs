@@ -26,8 +26,10 @@ const REQUIRED: [(&str, &[ValType], &[ValType]); 6] = [
     ("store", &[], &[ValType::I32]),
 ];
 /// Functions that a guest may export.
-const OPTIONAL: [(&str, &[ValType], &[ValType]); 2] =
-    [("merge", &[ValType::I32], &[ValType::I32]), ("load", &[ValType::I32], &[ValType::I32])];
+const OPTIONAL: [(&str, &[ValType], &[ValType]); 2] = [
+    ("merge", &[ValType::I32], &[ValType::I32]),
+    ("load", &[ValType::I32], &[ValType::I32]),
+];
 
 /// Code that passed every check and is translated, ready to be started any number of times.
 #[derive(Clone)]
@@ -120,7 +122,9 @@ fn check(wasm: &[u8], manifest: &Manifest) -> Result<(), ModuleError> {
         parts.section(payload.map_err(invalid)?)?;
     }
     // Types, operators and the features in use: the same validator that browsers' tools use.
-    Validator::new_with_features(features()).validate_all(wasm).map_err(invalid)?;
+    Validator::new_with_features(features())
+        .validate_all(wasm)
+        .map_err(invalid)?;
     parts.check_memory(manifest)?;
     parts.check_exports()
 }
@@ -162,7 +166,8 @@ impl Parts {
                 limit("exports", exports.count(), EXPORTS_MAX)?;
                 for export in exports {
                     let export = export.map_err(invalid)?;
-                    self.exports.push((export.name.to_string(), export.kind, export.index));
+                    self.exports
+                        .push((export.name.to_string(), export.kind, export.index));
                 }
             }
             Payload::CodeSectionEntry(body) => self.body(&body)?,
@@ -208,19 +213,34 @@ impl Parts {
 
     fn check_memory(&self, manifest: &Manifest) -> Result<(), ModuleError> {
         let refuse = |problem: String| Err(ModuleError::Memory(problem));
-        let Some(memory) = self.memories.first() else { return refuse("there is none".into()) };
+        let Some(memory) = self.memories.first() else {
+            return refuse("there is none".into());
+        };
         let page = u64::from(WASM_PAGE_BYTES);
         let Some(max) = memory.maximum else {
-            return refuse(format!("it starts with {} pages and has no maximum", memory.initial));
+            return refuse(format!(
+                "it starts with {} pages and has no maximum",
+                memory.initial
+            ));
         };
         if max != memory.initial {
-            return refuse(format!("it starts with {} pages and may grow to {max}", memory.initial));
+            return refuse(format!(
+                "it starts with {} pages and may grow to {max}",
+                memory.initial
+            ));
         }
         if max > u64::from(MEMORY_MAX_BYTES) / page {
-            return refuse(format!("{max} pages, the limit is {}", u64::from(MEMORY_MAX_BYTES) / page));
+            return refuse(format!(
+                "{max} pages, the limit is {}",
+                u64::from(MEMORY_MAX_BYTES) / page
+            ));
         }
         if max * page != u64::from(manifest.memory_bytes) {
-            return refuse(format!("it has {} bytes, the manifest says {}", max * page, manifest.memory_bytes));
+            return refuse(format!(
+                "it has {} bytes, the manifest says {}",
+                max * page,
+                manifest.memory_bytes
+            ));
         }
         Ok(())
     }
@@ -249,13 +269,20 @@ impl Parts {
         params: &[ValType],
         results: &[ValType],
     ) -> Result<bool, ModuleError> {
-        let Some((_, kind, index)) = self.exports.iter().find(|(n, ..)| n == name) else { return Ok(false) };
+        let Some((_, kind, index)) = self.exports.iter().find(|(n, ..)| n == name) else {
+            return Ok(false);
+        };
         if *kind != ExternalKind::Func {
             return Err(export(name, "is not a function"));
         }
         // There are no imports, so that the index counts the module's own functions.
-        let ty = self.functions.get(*index as usize).and_then(|ty| self.types.get(*ty as usize));
-        let Some(ty) = ty else { return Err(export(name, "has no type")) };
+        let ty = self
+            .functions
+            .get(*index as usize)
+            .and_then(|ty| self.types.get(*ty as usize));
+        let Some(ty) = ty else {
+            return Err(export(name, "has no type"));
+        };
         if ty.params() != params || ty.results() != results {
             let problem = format!(
                 "has type {} instead of {}",
@@ -269,21 +296,37 @@ impl Parts {
 }
 
 fn signature(params: &[ValType], results: &[ValType]) -> String {
-    let list = |types: &[ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let list = |types: &[ValType]| {
+        types
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     format!("({}) -> ({})", list(params), list(results))
 }
 
 fn export(name: &'static str, problem: impl Into<String>) -> ModuleError {
-    ModuleError::Export { name, problem: problem.into() }
+    ModuleError::Export {
+        name,
+        problem: problem.into(),
+    }
 }
 
 fn limit(what: &'static str, found: impl Into<u64>, max: u32) -> Result<(), ModuleError> {
     let (found, limit) = (found.into(), u64::from(max));
-    if found > limit { Err(ModuleError::Limit { what, found, limit }) } else { Ok(()) }
+    if found > limit {
+        Err(ModuleError::Limit { what, found, limit })
+    } else {
+        Ok(())
+    }
 }
 
 fn invalid(error: wasmparser::BinaryReaderError) -> ModuleError {
-    ModuleError::Wasm { offset: error.offset() as usize, problem: shown(error.message()) }
+    ModuleError::Wasm {
+        offset: error.offset() as usize,
+        problem: shown(error.message()),
+    }
 }
 
 /// Text out of a guest, fit for a terminal: no control characters, not longer than a line.

@@ -82,7 +82,11 @@ impl ArenaLayout {
             at = bytes + BATCH_MAX_FRAME_BYTES;
             FrameLayout { offsets, bytes }
         });
-        Self { columns, frames, bytes: at.max(BATCH_HEADER_BYTES + 8 * ARGUMENTS_MAX) }
+        Self {
+            columns,
+            frames,
+            bytes: at.max(BATCH_HEADER_BYTES + 8 * ARGUMENTS_MAX),
+        }
     }
 
     pub fn has_frames(&self) -> bool {
@@ -135,7 +139,9 @@ impl ArenaLayout {
 /// The bytes of packet `row` that the view shows.
 pub(crate) fn frame(frames: &Frames, row: usize) -> &[u8] {
     let bounds = frames.offsets.get(row).zip(frames.offsets.get(row + 1));
-    bounds.and_then(|(from, to)| frames.bytes.get(*from as usize..*to as usize)).unwrap_or(&[])
+    bounds
+        .and_then(|(from, to)| frames.bytes.get(*from as usize..*to as usize))
+        .unwrap_or(&[])
 }
 
 /// A value of a packet column: fixed width, little-endian in the arena.
@@ -173,7 +179,11 @@ fn copy_cells<T: Cell>(dest: &mut [u8], source: &[T], absent: T, rows: &Rows<'_>
             None => T::write(dest, std::iter::repeat(absent)),
         },
         Rows::Picked(rows) => {
-            T::write(dest, rows.iter().map(|row| source.get(*row as usize).copied().unwrap_or(absent)));
+            T::write(
+                dest,
+                rows.iter()
+                    .map(|row| source.get(*row as usize).copied().unwrap_or(absent)),
+            );
         }
     }
 }

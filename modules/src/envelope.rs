@@ -69,13 +69,18 @@ impl SignedModule {
         let mut manifest = manifest.clone();
         manifest.key_id = key.verifying_key().key_id();
         manifest.wasm_sha256 = sha256(wasm);
-        manifest.wasm_len = u32::try_from(wasm.len())
-            .map_err(|_| ModuleError::TooLarge { bytes: wasm.len(), limit: SIGNED_MODULE_MAX_BYTES })?;
+        manifest.wasm_len = u32::try_from(wasm.len()).map_err(|_| ModuleError::TooLarge {
+            bytes: wasm.len(),
+            limit: SIGNED_MODULE_MAX_BYTES,
+        })?;
         manifest.check()?;
         let payload = manifest.to_bytes();
         let signature = key.sign_dsse(MANIFEST_TYPE, &payload);
-        let module =
-            Self { manifest: payload, signatures: vec![(manifest.key_id, signature)], wasm: wasm.to_vec() };
+        let module = Self {
+            manifest: payload,
+            signatures: vec![(manifest.key_id, signature)],
+            wasm: wasm.to_vec(),
+        };
         let bytes = module.to_bytes();
         check_size(&bytes)?;
         Ok(bytes)
@@ -92,7 +97,9 @@ impl SignedModule {
             }));
         };
         let message = como_capnp::read_message(message).map_err(malformed)?;
-        let module = message.get_root::<module_capnp::signed_module::Reader>().map_err(malformed)?;
+        let module = message
+            .get_root::<module_capnp::signed_module::Reader>()
+            .map_err(malformed)?;
         let listed = module.get_signatures().map_err(malformed)?;
         if listed.len() as usize > SIGNATURES_MAX {
             return Err(ModuleError::Malformed(format!(
@@ -119,12 +126,18 @@ impl SignedModule {
         let manifest = Manifest::from_bytes(&self.manifest)?;
         if manifest.developer != developer.id || manifest.key_id != developer.key.key_id() {
             return Err(ModuleError::WrongDeveloper {
-                claimed: format!("{} ({})", manifest.developer.escape_default(), hex(&manifest.key_id.0)),
+                claimed: format!(
+                    "{} ({})",
+                    manifest.developer.escape_default(),
+                    hex(&manifest.key_id.0)
+                ),
                 registered: developer.id.clone(),
             });
         }
         if trust.now_ns >= manifest.not_after_ns {
-            return Err(ModuleError::Expired { not_after_ns: manifest.not_after_ns });
+            return Err(ModuleError::Expired {
+                not_after_ns: manifest.not_after_ns,
+            });
         }
         if let Some(known) = (trust.last_release)(&manifest.developer, &manifest.name) {
             check_release(&manifest, &known)?;
@@ -138,15 +151,14 @@ impl SignedModule {
         Manifest::from_bytes(&self.manifest)
     }
 
-    fn signed_by<'a>(
-        &self,
-        developers: &'a [TrustedDeveloper],
-    ) -> Result<&'a TrustedDeveloper, ModuleError> {
+    fn signed_by<'a>(&self, developers: &'a [TrustedDeveloper]) -> Result<&'a TrustedDeveloper, ModuleError> {
         if self.signatures.is_empty() {
             return Err(ModuleError::Unsigned);
         }
         for (id, signature) in &self.signatures {
-            let Some(developer) = developers.iter().find(|d| d.key.key_id() == *id) else { continue };
+            let Some(developer) = developers.iter().find(|d| d.key.key_id() == *id) else {
+                continue;
+            };
             return developer
                 .key
                 .verify_dsse(MANIFEST_TYPE, &self.manifest, signature)
@@ -154,7 +166,9 @@ impl SignedModule {
                 .map_err(|_| ModuleError::BadSignature { key_id: hex(&id.0) });
         }
         let ids: Vec<String> = self.signatures.iter().map(|(id, _)| hex(&id.0)).collect();
-        Err(ModuleError::UnknownKey { key_ids: ids.join(", ") })
+        Err(ModuleError::UnknownKey {
+            key_ids: ids.join(", "),
+        })
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -192,9 +206,15 @@ impl VerifiedModule {
         }
         let found = sha256(&wasm);
         if found != manifest.wasm_sha256 {
-            return Err(ModuleError::WrongHash { signed: hex(&manifest.wasm_sha256), found: hex(&found) });
+            return Err(ModuleError::WrongHash {
+                signed: hex(&manifest.wasm_sha256),
+                found: hex(&found),
+            });
         }
-        Ok(Self { manifest: Arc::new(manifest), wasm: wasm.into() })
+        Ok(Self {
+            manifest: Arc::new(manifest),
+            wasm: wasm.into(),
+        })
     }
 
     /// What was signed.
@@ -228,7 +248,10 @@ fn check_release(manifest: &Manifest, known: &KnownRelease) -> Result<(), Module
 
 fn check_size(bytes: &[u8]) -> Result<(), ModuleError> {
     if bytes.len() > SIGNED_MODULE_MAX_BYTES {
-        return Err(ModuleError::TooLarge { bytes: bytes.len(), limit: SIGNED_MODULE_MAX_BYTES });
+        return Err(ModuleError::TooLarge {
+            bytes: bytes.len(),
+            limit: SIGNED_MODULE_MAX_BYTES,
+        });
     }
     Ok(())
 }

@@ -21,7 +21,9 @@ pub enum ModuleError {
     #[error("not a module file: {0}\nmake one with `como module sign`")]
     Malformed(String),
     /// There is no signature on the manifest.
-    #[error("the module is not signed\nsign it with `como module sign` and a key that the node's operator registered")]
+    #[error(
+        "the module is not signed\nsign it with `como module sign` and a key that the node's operator registered"
+    )]
     Unsigned,
     /// The manifest breaks a rule.
     #[error("manifest, {field}: {problem}\ncorrect it in module.toml and sign again")]
@@ -45,13 +47,17 @@ pub enum ModuleError {
         key_ids: String,
     },
     /// The signature does not fit the manifest.
-    #[error("the signature of key {key_id} does not fit the manifest: it was changed after signing\nfetch the module again from its developer, or sign it again")]
+    #[error(
+        "the signature of key {key_id} does not fit the manifest: it was changed after signing\nfetch the module again from its developer, or sign it again"
+    )]
     BadSignature {
         /// Key named by the signature.
         key_id: String,
     },
     /// The code is not the code that was signed.
-    #[error("the code does not fit the manifest (signed SHA-256 {signed}, found {found}): it was changed after signing\nfetch the module again from its developer, or sign it again")]
+    #[error(
+        "the code does not fit the manifest (signed SHA-256 {signed}, found {found}): it was changed after signing\nfetch the module again from its developer, or sign it again"
+    )]
     WrongHash {
         /// Hash or length that the manifest binds.
         signed: String,
@@ -59,7 +65,9 @@ pub enum ModuleError {
         found: String,
     },
     /// The manifest names another developer or key than the registry has for the signing key.
-    #[error("the manifest says developer {claimed}, the signing key belongs to {registered}\nsign with the key of the developer whom the manifest names")]
+    #[error(
+        "the manifest says developer {claimed}, the signing key belongs to {registered}\nsign with the key of the developer whom the manifest names"
+    )]
     WrongDeveloper {
         /// As the manifest says.
         claimed: String,
@@ -67,13 +75,17 @@ pub enum ModuleError {
         registered: String,
     },
     /// The manifest's time is over.
-    #[error("the module expired at {not_after_ns} ns since the epoch\nsign a new release with a later expiry")]
+    #[error(
+        "the module expired at {not_after_ns} ns since the epoch\nsign a new release with a later expiry"
+    )]
     Expired {
         /// End of validity, wall time.
         not_after_ns: u64,
     },
     /// A newer release, or another module of the same number, is already known.
-    #[error("release {offered} of {name} is not newer than release {known}, which this node knows\nraise `release` in module.toml and sign again")]
+    #[error(
+        "release {offered} of {name} is not newer than release {known}, which this node knows\nraise `release` in module.toml and sign again"
+    )]
     Downgraded {
         /// Module name.
         name: String,
@@ -83,7 +95,9 @@ pub enum ModuleError {
         known: u64,
     },
     /// Key or code stands on the revocation list.
-    #[error("{what} is revoked (list number {number})\nask the operator why; a new key or a new release is needed")]
+    #[error(
+        "{what} is revoked (list number {number})\nask the operator why; a new key or a new release is needed"
+    )]
     Revoked {
         /// The key or code.
         what: String,
@@ -93,7 +107,9 @@ pub enum ModuleError {
 
     // The operator acts.
     /// The revocation list is too old to rely on.
-    #[error("the revocation list number {number} expired at {expires_ns} ns since the epoch\nfetch or sign a newer list: until then no module is accepted")]
+    #[error(
+        "the revocation list number {number} expired at {expires_ns} ns since the epoch\nfetch or sign a newer list: until then no module is accepted"
+    )]
     StaleRevocations {
         /// Its number.
         number: u64,
@@ -101,7 +117,9 @@ pub enum ModuleError {
         expires_ns: u64,
     },
     /// A revocation list that is older than the one in force.
-    #[error("revocation list number {offered} is older than number {known}, which is in force\ninstall a list with a larger number")]
+    #[error(
+        "revocation list number {offered} is older than number {known}, which is in force\ninstall a list with a larger number"
+    )]
     OldRevocations {
         /// Number offered.
         offered: u64,
@@ -111,7 +129,9 @@ pub enum ModuleError {
 
     // The developer acts: the code.
     /// Not WebAssembly, or a part of it that guests may not use.
-    #[error("wasm, byte {offset}: {problem}\nguests use WebAssembly MVP with bulk memory, sign extension, non-trapping conversions, multi-value and SIMD only: see docs/module-abi.md")]
+    #[error(
+        "wasm, byte {offset}: {problem}\nguests use WebAssembly MVP with bulk memory, sign extension, non-trapping conversions, multi-value and SIMD only: see docs/module-abi.md"
+    )]
     Wasm {
         /// Where in the code.
         offset: usize,
@@ -119,13 +139,17 @@ pub enum ModuleError {
         problem: String,
     },
     /// The code imports something.
-    #[error("wasm imports `{item}`\na guest has no imports: remove what needs it (printing, time, randomness, allocation through the host)")]
+    #[error(
+        "wasm imports `{item}`\na guest has no imports: remove what needs it (printing, time, randomness, allocation through the host)"
+    )]
     Import {
         /// `module.name` of the import.
         item: String,
     },
     /// The code has a start function.
-    #[error("wasm has a start function (number {function})\nmove its work into `init`, which runs with a budget")]
+    #[error(
+        "wasm has a start function (number {function})\nmove its work into `init`, which runs with a budget"
+    )]
     StartFunction {
         /// Its index.
         function: u32,
@@ -163,6 +187,9 @@ pub enum ModuleError {
 
 impl ModuleError {
     pub(crate) fn manifest(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Manifest { field: field.into(), problem: problem.into() }
+        Self::Manifest {
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 }

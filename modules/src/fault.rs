@@ -43,7 +43,9 @@ impl std::fmt::Display for Callback {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FaultKind {
     /// It used up its budget.
-    #[error("out of fuel ({budget} units)\nmake the callback shorter: an endless loop, or too much work per batch")]
+    #[error(
+        "out of fuel ({budget} units)\nmake the callback shorter: an endless loop, or too much work per batch"
+    )]
     OutOfFuel {
         /// What it had.
         budget: u64,
@@ -55,7 +57,9 @@ pub enum FaultKind {
     #[error("it gave up with code {0}\nits developer knows what the code means")]
     GaveUp(i32),
     /// An address or a length that is not inside the guest's memory.
-    #[error("it gave an address outside its memory: {0}\nreserve arena and output as docs/module-abi.md says")]
+    #[error(
+        "it gave an address outside its memory: {0}\nreserve arena and output as docs/module-abi.md says"
+    )]
     BadPointer(String),
     /// The output does not follow the layout of the ABI, or breaks a limit.
     #[error("bad output: {0}\nwrite rows as docs/module-abi.md says, in the manifest's schema")]

@@ -65,7 +65,16 @@ impl IntervalRunner {
     /// at or after `to_ns`: a late packet between them counts, exactly as it did live.
     pub fn new(instance: Instance, filter: Filter, from_ns: u64, to_ns: u64) -> Self {
         let interval_ns = instance.manifest().interval_ns;
-        Self { instance, filter, interval_ns, from_ns, to_ns, open: None, ended: false, gaps: Vec::new() }
+        Self {
+            instance,
+            filter,
+            interval_ns,
+            from_ns,
+            to_ns,
+            open: None,
+            ended: false,
+            gaps: Vec::new(),
+        }
     }
 
     /// Takes the next view of the stream. `also` is the requester's filter, evaluated on the requester's
@@ -107,7 +116,8 @@ impl IntervalRunner {
             if everything {
                 self.instance.append_stretch(view, at..end)?;
             } else {
-                self.instance.append(view, &mut std::iter::from_fn(|| picked.next_if(|row| *row < end)))?;
+                self.instance
+                    .append(view, &mut std::iter::from_fn(|| picked.next_if(|row| *row < end)))?;
             }
             let packets = self.instance.handed_over() - before;
             if let Some(open) = &mut self.open {
@@ -123,7 +133,11 @@ impl IntervalRunner {
     /// Time has reached `now_ns` without a packet: closes the intervals that ended. An idle live link ticks
     /// by wall time; a reader calls it for the time that its view of the trace covers.
     pub fn advance(&mut self, now_ns: u64, emit: &mut dyn FnMut(IntervalRows)) -> Result<(), Fault> {
-        if self.ended { Ok(()) } else { self.open_at(now_ns, emit) }
+        if self.ended {
+            Ok(())
+        } else {
+            self.open_at(now_ns, emit)
+        }
     }
 
     /// Packets of `[from_ns, to_ns)` were lost, shed or destroyed: the intervals that it touches are not
@@ -142,16 +156,18 @@ impl IntervalRunner {
 
     /// The stream ends at `end_ns`: closes what is open. The last interval is complete only where the stream
     /// reached its end.
-    pub fn finish(
-        mut self,
-        end_ns: u64,
-        emit: &mut dyn FnMut(IntervalRows),
-    ) -> Result<Usage, Fault> {
+    pub fn finish(mut self, end_ns: u64, emit: &mut dyn FnMut(IntervalRows)) -> Result<Usage, Fault> {
         self.advance(end_ns, emit)?;
         if let Some(open) = self.open.take() {
             let reached = end_ns >= self.end_of(open.start_ns);
             if open.packets > 0 || end_ns > open.start_ns {
-                self.close(Open { whole: open.whole && reached, ..open }, emit)?;
+                self.close(
+                    Open {
+                        whole: open.whole && reached,
+                        ..open
+                    },
+                    emit,
+                )?;
             }
         }
         Ok(self.instance.usage())
@@ -202,7 +218,13 @@ impl IntervalRunner {
             (start_ns, whole, skipped_before) = (target_ns, true, empty);
         }
         loop {
-            let open = Open { start_ns, whole, packets: 0, late_packets: 0, skipped_before };
+            let open = Open {
+                start_ns,
+                whole,
+                packets: 0,
+                late_packets: 0,
+                skipped_before,
+            };
             self.open = Some(open);
             self.instance.set_interval(start_ns);
             if start_ns >= target_ns {
@@ -226,7 +248,13 @@ impl IntervalRunner {
         self.ended = true;
         if let Some(open) = self.open.take() {
             let reached = self.to_ns >= self.end_of(open.start_ns);
-            self.close(Open { whole: open.whole && reached, ..open }, emit)?;
+            self.close(
+                Open {
+                    whole: open.whole && reached,
+                    ..open
+                },
+                emit,
+            )?;
         }
         Ok(())
     }
@@ -235,7 +263,10 @@ impl IntervalRunner {
         self.open = None;
         let end_ns = self.end_of(open.start_ns);
         let rows = self.instance.store()?;
-        let lost = self.gaps.iter().any(|(from, to)| *from < end_ns && *to > open.start_ns);
+        let lost = self
+            .gaps
+            .iter()
+            .any(|(from, to)| *from < end_ns && *to > open.start_ns);
         self.gaps.retain(|(_, to)| *to > end_ns);
         emit(IntervalRows {
             interval_start_ns: open.start_ns,

@@ -22,7 +22,9 @@ mod revocation;
 mod runtime;
 
 pub use admit::{AdmittedModule, StartError};
-pub use envelope::{KnownRelease, MAGIC, MANIFEST_TYPE, SignedModule, Trust, TrustedDeveloper, VerifiedModule};
+pub use envelope::{
+    KnownRelease, MAGIC, MANIFEST_TYPE, SignedModule, Trust, TrustedDeveloper, VerifiedModule,
+};
 pub use error::ModuleError;
 pub use fault::{Callback, Fault, FaultKind};
 pub use interval::{IntervalRows, IntervalRunner};

@@ -108,7 +108,10 @@ impl Merge {
 
     /// Its name.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(rule, _)| *rule == self).map_or("", |(_, name)| name)
+        Self::ALL
+            .iter()
+            .find(|(rule, _)| *rule == self)
+            .map_or("", |(_, name)| name)
     }
 }
 
@@ -175,7 +178,10 @@ impl Manifest {
     /// Parses and checks every rule that does not need the code.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModuleError> {
         if bytes.len() > MANIFEST_MAX_BYTES {
-            return Err(ModuleError::TooLarge { bytes: bytes.len(), limit: MANIFEST_MAX_BYTES });
+            return Err(ModuleError::TooLarge {
+                bytes: bytes.len(),
+                limit: MANIFEST_MAX_BYTES,
+            });
         }
         let manifest = Self::decode(bytes)?;
         manifest.check()?;
@@ -184,7 +190,9 @@ impl Manifest {
 
     fn decode(bytes: &[u8]) -> Result<Self, ModuleError> {
         let message = como_capnp::read_message(bytes).map_err(malformed)?;
-        let m = message.get_root::<module_capnp::manifest::Reader>().map_err(malformed)?;
+        let m = message
+            .get_root::<module_capnp::manifest::Reader>()
+            .map_err(malformed)?;
         if m.get_schema_version() != SCHEMA_VERSION {
             let found = m.get_schema_version();
             return Err(ModuleError::manifest(
@@ -255,14 +263,23 @@ impl Manifest {
             ));
         }
         if !INTERVAL_NS.contains(&self.interval_ns) {
-            return Err(ModuleError::manifest("interval", "must be between 1 ms and 1 day"));
+            return Err(ModuleError::manifest(
+                "interval",
+                "must be between 1 ms and 1 day",
+            ));
         }
         self.check_memory()?;
         if !self.columns.is_sorted_by(|a, b| a.id() < b.id()) {
-            return Err(ModuleError::manifest("columns", "must be ascending by id, each once"));
+            return Err(ModuleError::manifest(
+                "columns",
+                "must be ascending by id, each once",
+            ));
         }
         if self.columns.is_empty() && !self.wants_frames {
-            return Err(ModuleError::manifest("columns", "the module asks for nothing to read"));
+            return Err(ModuleError::manifest(
+                "columns",
+                "the module asks for nothing to read",
+            ));
         }
         self.check_schema()?;
         self.check_args()
@@ -288,7 +305,10 @@ impl Manifest {
     fn check_schema(&self) -> Result<(), ModuleError> {
         limit("schema", self.schema.len(), OUTPUT_MAX_COLUMNS)?;
         if self.schema.is_empty() {
-            return Err(ModuleError::manifest("schema", "a module stores at least one column"));
+            return Err(ModuleError::manifest(
+                "schema",
+                "a module stores at least one column",
+            ));
         }
         for (i, column) in self.schema.iter().enumerate() {
             name("schema", &column.name, '_')?;
@@ -313,7 +333,10 @@ impl Manifest {
             limit("args", arg.description.len(), TEXT_MAX_BYTES)?;
             printable("args", &arg.description)?;
             if self.args[..i].iter().any(|a| a.name == arg.name) {
-                return Err(ModuleError::manifest("args", format!("`{}` is there twice", arg.name)));
+                return Err(ModuleError::manifest(
+                    "args",
+                    format!("`{}` is there twice", arg.name),
+                ));
             }
             if !(arg.min..=arg.max).contains(&arg.default) {
                 return Err(ModuleError::manifest(
@@ -332,7 +355,10 @@ impl Manifest {
     pub fn resolve_args(&self, asked: &[(String, i64)]) -> Result<Vec<i64>, ModuleError> {
         let mut values: Vec<i64> = self.args.iter().map(|a| a.default).collect();
         for (name, value) in asked {
-            let refuse = |problem: String| ModuleError::Argument { name: name.clone(), problem };
+            let refuse = |problem: String| ModuleError::Argument {
+                name: name.clone(),
+                problem,
+            };
             let Some(i) = self.args.iter().position(|a| a.name == *name) else {
                 return Err(refuse(format!("{} has no such argument", self.name)));
             };
@@ -371,7 +397,10 @@ fn level(field: &str, value: u8) -> Result<AccessLevel, ModuleError> {
 
 fn limit(field: &str, found: usize, max: usize) -> Result<(), ModuleError> {
     if found > max {
-        return Err(ModuleError::manifest(field, format!("{found} is above the limit of {max}")));
+        return Err(ModuleError::manifest(
+            field,
+            format!("{found} is above the limit of {max}"),
+        ));
     }
     Ok(())
 }
@@ -380,7 +409,9 @@ fn limit(field: &str, found: usize, max: usize) -> Result<(), ModuleError> {
 fn name(field: &str, value: &str, joiner: char) -> Result<(), ModuleError> {
     let ok = value.len() <= NAME_MAX_BYTES
         && value.starts_with(|c: char| c.is_ascii_lowercase())
-        && value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == joiner);
+        && value
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == joiner);
     if ok {
         return Ok(());
     }

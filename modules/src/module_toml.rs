@@ -65,8 +65,11 @@ impl Manifest {
     /// and length are filled in by [`SignedModule::sign`](crate::SignedModule::sign).
     pub fn from_toml(text: &str, developer: &str, not_after_ns: u64) -> Result<Self, ModuleError> {
         let file: File = toml::from_str(text).map_err(|e| ModuleError::Toml(e.to_string()))?;
-        let mut columns =
-            file.columns.iter().map(|name| column(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut columns = file
+            .columns
+            .iter()
+            .map(|name| column(name))
+            .collect::<Result<Vec<_>, _>>()?;
         columns.sort_by_key(|c| c.id());
         let manifest = Self {
             name: file.name,
@@ -84,7 +87,11 @@ impl Manifest {
             memory_bytes: file.memory_kib.saturating_mul(1024),
             columns,
             wants_frames: file.wants_frames,
-            schema: file.schema.into_iter().map(output_column).collect::<Result<_, _>>()?,
+            schema: file
+                .schema
+                .into_iter()
+                .map(output_column)
+                .collect::<Result<_, _>>()?,
             args: file
                 .args
                 .into_iter()
@@ -106,14 +113,24 @@ impl Manifest {
 }
 
 fn column(name: &str) -> Result<Column, ModuleError> {
-    Column::ALL.iter().copied().find(|c| c.name() == name).ok_or_else(|| {
-        ModuleError::manifest("columns", format!("there is no packet column `{}`", name.escape_default()))
-    })
+    Column::ALL
+        .iter()
+        .copied()
+        .find(|c| c.name() == name)
+        .ok_or_else(|| {
+            ModuleError::manifest(
+                "columns",
+                format!("there is no packet column `{}`", name.escape_default()),
+            )
+        })
 }
 
 fn level(field: &str, name: &str) -> Result<AccessLevel, ModuleError> {
     name.parse().map_err(|_| {
-        ModuleError::manifest(field, format!("`{}` is not an access level", name.escape_default()))
+        ModuleError::manifest(
+            field,
+            format!("`{}` is not an access level", name.escape_default()),
+        )
     })
 }
 

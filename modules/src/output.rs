@@ -167,18 +167,38 @@ mod tests {
     #[test]
     fn columns_come_back_as_declared() {
         let nan = 0xfff8_0000_0000_0001_u64.to_le_bytes();
-        let text: Vec<u8> = [0u32, 3].iter().flat_map(|o| o.to_le_bytes()).chain(*b"dns").collect();
+        let text: Vec<u8> = [0u32, 3]
+            .iter()
+            .flat_map(|o| o.to_le_bytes())
+            .chain(*b"dns")
+            .collect();
         let bytes = output(1, &[&7u64.to_le_bytes(), &nan, &[1], &text]);
-        let rows =
-            decode(&bytes, &schema(&[ColumnKind::U64, ColumnKind::F64, ColumnKind::Bool, ColumnKind::Text]))
-                .unwrap();
+        let rows = decode(
+            &bytes,
+            &schema(&[
+                ColumnKind::U64,
+                ColumnKind::F64,
+                ColumnKind::Bool,
+                ColumnKind::Text,
+            ]),
+        )
+        .unwrap();
         assert_eq!(rows.columns[0], ColumnData::U64(vec![7]));
-        let ColumnData::F64(floats) = &rows.columns[1] else { panic!("not F64") };
-        assert_eq!(floats[0].to_bits(), CANONICAL_NAN.to_bits(), "one bit pattern for every NaN");
+        let ColumnData::F64(floats) = &rows.columns[1] else {
+            panic!("not F64")
+        };
+        assert_eq!(
+            floats[0].to_bits(),
+            CANONICAL_NAN.to_bits(),
+            "one bit pattern for every NaN"
+        );
         assert_eq!(rows.columns[2], ColumnData::Bool(vec![true]));
         assert_eq!(
             rows.columns[3],
-            ColumnData::Text(Ragged { offsets: vec![0, 3], bytes: b"dns".to_vec() })
+            ColumnData::Text(Ragged {
+                offsets: vec![0, 3],
+                bytes: b"dns".to_vec()
+            })
         );
     }
 
@@ -191,7 +211,11 @@ mod tests {
             ("the limit is 65536", output(65_537, &[]), u64s.clone()),
             ("follow the last column", output(0, &[&[0; 16]]), u64s.clone()),
             ("0 or 1", output(1, &[&[2]]), schema(&[ColumnKind::Bool])),
-            ("ascend", output(1, &[&[1, 0, 0, 0, 0, 0, 0, 0]]), schema(&[ColumnKind::Bytes])),
+            (
+                "ascend",
+                output(1, &[&[1, 0, 0, 0, 0, 0, 0, 0]]),
+                schema(&[ColumnKind::Bytes]),
+            ),
             (
                 "not UTF-8",
                 output(1, &[&[0, 0, 0, 0, 1, 0, 0, 0, 0xff]]),

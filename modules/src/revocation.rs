@@ -56,16 +56,22 @@ impl RevocationList {
     /// Parses and verifies a list. `in_force` is the number of the list that it would replace.
     pub fn verify(bytes: &[u8], key: &VerifyingKey, in_force: u64, now_ns: u64) -> Result<Self, ModuleError> {
         let message = como_capnp::read_message(bytes).map_err(malformed)?;
-        let signed =
-            message.get_root::<module_capnp::signed_revocation_list::Reader>().map_err(malformed)?;
+        let signed = message
+            .get_root::<module_capnp::signed_revocation_list::Reader>()
+            .map_err(malformed)?;
         let payload = signed.get_list().map_err(malformed)?;
         let signature = signed.get_signature().map_err(malformed)?;
         let signature = Signature(fixed("signature", signature.get_signature())?);
         key.verify_dsse(REVOCATIONS_TYPE, payload, &signature)
-            .map_err(|_| ModuleError::BadSignature { key_id: hex(&key.key_id().0) })?;
+            .map_err(|_| ModuleError::BadSignature {
+                key_id: hex(&key.key_id().0),
+            })?;
         let list = Self::from_bytes(payload)?;
         if list.number < in_force {
-            return Err(ModuleError::OldRevocations { offered: list.number, known: in_force });
+            return Err(ModuleError::OldRevocations {
+                offered: list.number,
+                known: in_force,
+            });
         }
         list.check_fresh(now_ns)?;
         Ok(list)
@@ -74,7 +80,10 @@ impl RevocationList {
     /// Refuses to be relied on after its time.
     pub fn check_fresh(&self, now_ns: u64) -> Result<(), ModuleError> {
         if now_ns >= self.expires_ns {
-            return Err(ModuleError::StaleRevocations { number: self.number, expires_ns: self.expires_ns });
+            return Err(ModuleError::StaleRevocations {
+                number: self.number,
+                expires_ns: self.expires_ns,
+            });
         }
         Ok(())
     }
@@ -88,7 +97,10 @@ impl RevocationList {
         } else {
             return Ok(());
         };
-        Err(ModuleError::Revoked { what, number: self.number })
+        Err(ModuleError::Revoked {
+            what,
+            number: self.number,
+        })
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -110,19 +122,30 @@ impl RevocationList {
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, ModuleError> {
         let message = como_capnp::read_message(bytes).map_err(malformed)?;
-        let list = message.get_root::<module_capnp::revocation_list::Reader>().map_err(malformed)?;
+        let list = message
+            .get_root::<module_capnp::revocation_list::Reader>()
+            .map_err(malformed)?;
         let keys = list.get_keys().map_err(malformed)?;
         let modules = list.get_modules().map_err(malformed)?;
         let entries = keys.len() as usize + modules.len() as usize;
         if entries > REVOCATIONS_MAX {
-            return Err(ModuleError::TooLarge { bytes: entries, limit: REVOCATIONS_MAX });
+            return Err(ModuleError::TooLarge {
+                bytes: entries,
+                limit: REVOCATIONS_MAX,
+            });
         }
         Ok(Self {
             number: list.get_number(),
             issued_ns: list.get_issued_ns(),
             expires_ns: list.get_expires_ns(),
-            keys: keys.iter().map(|k| fixed("keys", k).map(KeyId)).collect::<Result<_, _>>()?,
-            modules: modules.iter().map(|m| fixed("modules", m)).collect::<Result<_, _>>()?,
+            keys: keys
+                .iter()
+                .map(|k| fixed("keys", k).map(KeyId))
+                .collect::<Result<_, _>>()?,
+            modules: modules
+                .iter()
+                .map(|m| fixed("modules", m))
+                .collect::<Result<_, _>>()?,
         })
     }
 }

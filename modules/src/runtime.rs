@@ -31,7 +31,10 @@ impl Compiled {
         let engine = Engine::new(&config());
         Module::new(&engine, wasm)
             .map(Self)
-            .map_err(|e| ModuleError::Wasm { offset: 0, problem: e.to_string() })
+            .map_err(|e| ModuleError::Wasm {
+                offset: 0,
+                problem: e.to_string(),
+            })
     }
 }
 
@@ -99,11 +102,7 @@ pub struct Instance {
 
 impl Instance {
     /// Sets up the guest's memory and runs its `init` with `args`, which are in the manifest's order.
-    pub(crate) fn start(
-        compiled: &Compiled,
-        manifest: &Arc<Manifest>,
-        args: &[i64],
-    ) -> Result<Self, Fault> {
+    pub(crate) fn start(compiled: &Compiled, manifest: &Arc<Manifest>, args: &[i64]) -> Result<Self, Fault> {
         let fault = |kind| Fault {
             module: hex(&manifest.wasm_sha256),
             callback: Callback::Instantiate,
@@ -124,24 +123,37 @@ impl Instance {
             .instantiate_and_start(&mut store, &compiled.0)
             .map_err(|e| fault(trap(&e, FUEL_PER_CALLBACK)))?;
         let missing = |name: &str| fault(FaultKind::Trap(format!("export `{name}` is missing")));
-        let memory = guest.get_memory(&store, "memory").ok_or_else(|| missing("memory"))?;
+        let memory = guest
+            .get_memory(&store, "memory")
+            .ok_or_else(|| missing("memory"))?;
         let call = |store: &mut Store<StoreLimits>, name: &str| -> Result<i32, Fault> {
-            let function =
-                guest.get_typed_func::<(), i32>(&*store, name).map_err(|_| missing(name))?;
+            let function = guest
+                .get_typed_func::<(), i32>(&*store, name)
+                .map_err(|_| missing(name))?;
             set_fuel(store, FUEL_PER_CALLBACK);
-            function.call(&mut *store, ()).map_err(|e| fault(trap(&e, FUEL_PER_CALLBACK)))
+            function
+                .call(&mut *store, ())
+                .map_err(|e| fault(trap(&e, FUEL_PER_CALLBACK)))
         };
         let abi = call(&mut store, "como_abi")?;
         if abi != i32::from(ABI_VERSION) {
-            return Err(fault(FaultKind::Trap(format!("como_abi returned {abi}, not {ABI_VERSION}"))));
+            return Err(fault(FaultKind::Trap(format!(
+                "como_abi returned {abi}, not {ABI_VERSION}"
+            ))));
         }
         let arena = call(&mut store, "como_arena")? as u32 as usize;
         let output = call(&mut store, "como_output")? as u32 as usize;
         let layout = ArenaLayout::new(&manifest.columns, manifest.wants_frames);
         check_arena(arena, &layout, memory.data(&store).len()).map_err(fault)?;
-        let update = guest.get_typed_func(&store, "update").map_err(|_| missing("update"))?;
-        let store_fn = guest.get_typed_func(&store, "store").map_err(|_| missing("store"))?;
-        let init = guest.get_typed_func::<i32, i32>(&store, "init").map_err(|_| missing("init"))?;
+        let update = guest
+            .get_typed_func(&store, "update")
+            .map_err(|_| missing("update"))?;
+        let store_fn = guest
+            .get_typed_func(&store, "store")
+            .map_err(|_| missing("store"))?;
+        let init = guest
+            .get_typed_func::<i32, i32>(&store, "init")
+            .map_err(|_| missing("init"))?;
         let mut instance = Self {
             manifest: manifest.clone(),
             store,
@@ -151,10 +163,16 @@ impl Instance {
             layout,
             arena,
             output,
-            header: BatchHeader { level: manifest.level.as_u8(), ..BatchHeader::default() },
+            header: BatchHeader {
+                level: manifest.level.as_u8(),
+                ..BatchHeader::default()
+            },
             high_packets: 0,
             high_frame_bytes: 0,
-            usage: Usage { memory_bytes: u64::from(manifest.memory_bytes), ..Usage::default() },
+            usage: Usage {
+                memory_bytes: u64::from(manifest.memory_bytes),
+                ..Usage::default()
+            },
             fault: None,
         };
         instance.init(&init, args)?;
@@ -250,7 +268,11 @@ impl Instance {
         let arena = &mut self.memory.data_mut(&mut self.store)[self.arena..];
         self.layout.append(arena, filled, &view.columns, rows);
         self.header.packets += rows.len() as u32;
-        if self.header.packets as usize == BATCH_MAX_PACKETS { self.flush() } else { Ok(()) }
+        if self.header.packets as usize == BATCH_MAX_PACKETS {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// With frames a batch also ends where the next frame would not fit.
@@ -268,12 +290,17 @@ impl Instance {
             }
             let (filled, used) = (self.header.packets as usize, self.header.frame_bytes as usize);
             let arena = &mut self.memory.data_mut(&mut self.store)[self.arena..];
-            self.layout.append(arena, filled, &view.columns, &Picked::Stretch(row..row + 1));
+            self.layout
+                .append(arena, filled, &view.columns, &Picked::Stretch(row..row + 1));
             self.layout.append_frame(arena, filled, used, bytes);
             self.header.packets += 1;
             self.header.frame_bytes += bytes.len() as u32;
         }
-        if self.header.packets as usize == BATCH_MAX_PACKETS { self.flush() } else { Ok(()) }
+        if self.header.packets as usize == BATCH_MAX_PACKETS {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Runs `update` on what has been collected.
@@ -287,13 +314,19 @@ impl Instance {
         header.write(arena);
         self.high_packets = self.high_packets.max(packets);
         self.high_frame_bytes = self.high_frame_bytes.max(frame_bytes);
-        self.layout.clear_tail(arena, packets..self.high_packets, frame_bytes..self.high_frame_bytes);
+        self.layout.clear_tail(
+            arena,
+            packets..self.high_packets,
+            frame_bytes..self.high_frame_bytes,
+        );
         self.high_packets = packets;
         self.high_frame_bytes = frame_bytes;
         self.header.packets = 0;
         self.header.frame_bytes = 0;
         let update = self.update;
-        let code = self.run(Callback::Update, FUEL_PER_BATCH, |store| update.call(store, packets as i32))?;
+        let code = self.run(Callback::Update, FUEL_PER_BATCH, |store| {
+            update.call(store, packets as i32)
+        })?;
         self.usage.batches += 1;
         self.usage.packets += packets as u64;
         self.gave_up(Callback::Update, code)
@@ -306,12 +339,16 @@ impl Instance {
         let header = self.header;
         header.write(&mut self.memory.data_mut(&mut self.store)[self.arena..]);
         let store_fn = self.store_fn;
-        let bytes = self.run(Callback::Store, FUEL_PER_CALLBACK, |store| store_fn.call(store, ()))?;
+        let bytes = self.run(Callback::Store, FUEL_PER_CALLBACK, |store| {
+            store_fn.call(store, ())
+        })?;
         self.usage.stores += 1;
         let Ok(bytes) = usize::try_from(bytes) else {
             return Err(self.stop(Callback::Store, FaultKind::GaveUp(bytes)));
         };
-        let rows = self.read_output(bytes).map_err(|kind| self.stop(Callback::Store, kind))?;
+        let rows = self
+            .read_output(bytes)
+            .map_err(|kind| self.stop(Callback::Store, kind))?;
         self.usage.rows += rows.rows() as u64;
         self.usage.output_bytes += bytes as u64;
         Ok(rows)
@@ -319,10 +356,15 @@ impl Instance {
 
     fn read_output(&self, bytes: usize) -> Result<Rows, FaultKind> {
         if bytes > OUTPUT_MAX_BYTES {
-            return Err(FaultKind::BadOutput(format!("{bytes} bytes, the limit is {OUTPUT_MAX_BYTES}")));
+            return Err(FaultKind::BadOutput(format!(
+                "{bytes} bytes, the limit is {OUTPUT_MAX_BYTES}"
+            )));
         }
         let memory = self.memory.data(&self.store);
-        let written = self.output.checked_add(bytes).and_then(|end| memory.get(self.output..end));
+        let written = self
+            .output
+            .checked_add(bytes)
+            .and_then(|end| memory.get(self.output..end));
         let Some(written) = written else {
             return Err(FaultKind::BadPointer(format!(
                 "output of {bytes} bytes at {}, memory has {}",
@@ -349,12 +391,20 @@ impl Instance {
     }
 
     fn gave_up(&mut self, callback: Callback, code: i32) -> Result<(), Fault> {
-        if code == 0 { Ok(()) } else { Err(self.stop(callback, FaultKind::GaveUp(code))) }
+        if code == 0 {
+            Ok(())
+        } else {
+            Err(self.stop(callback, FaultKind::GaveUp(code)))
+        }
     }
 
     /// A fault ends the instance: its state is not to be trusted any more.
     fn stop(&mut self, callback: Callback, kind: FaultKind) -> Fault {
-        let fault = Fault { module: hex(&self.manifest.wasm_sha256), callback, kind };
+        let fault = Fault {
+            module: hex(&self.manifest.wasm_sha256),
+            callback,
+            kind,
+        };
         self.fault = Some(fault.clone());
         fault
     }
@@ -370,7 +420,10 @@ fn check_arena(arena: usize, layout: &ArenaLayout, memory_bytes: usize) -> Resul
             "como_arena returned {arena}, not a multiple of {COLUMN_ALIGN_BYTES}"
         )));
     }
-    if arena.checked_add(layout.bytes).is_none_or(|end| end > memory_bytes) {
+    if arena
+        .checked_add(layout.bytes)
+        .is_none_or(|end| end > memory_bytes)
+    {
         return Err(FaultKind::BadPointer(format!(
             "arena of {} bytes at {arena}, memory has {memory_bytes}",
             layout.bytes

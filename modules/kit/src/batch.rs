@@ -13,7 +13,11 @@ pub struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Reads the arena of module `M`.
     pub fn new<M: Module>(arena: &'a [u8], packets: usize) -> Self {
-        Self { arena, columns: M::COLUMNS, packets: packets.min(BATCH_MAX_PACKETS) }
+        Self {
+            arena,
+            columns: M::COLUMNS,
+            packets: packets.min(BATCH_MAX_PACKETS),
+        }
     }
 
     /// Number of packets.
@@ -26,7 +30,10 @@ impl<'a> Batch<'a> {
     ///
     /// # Panics
     /// Where the module did not declare the column: the host sends only what is declared.
-    pub fn column<T: Cell>(&self, column: Column<T>) -> impl ExactSizeIterator<Item = T> + Clone + use<'a, T> {
+    pub fn column<T: Cell>(
+        &self,
+        column: Column<T>,
+    ) -> impl ExactSizeIterator<Item = T> + Clone + use<'a, T> {
         let wanted = column.id();
         let mut at = HEADER_BYTES;
         for id in self.columns {
@@ -46,7 +53,9 @@ impl<'a> Batch<'a> {
             bytes.map_or(0, |b| u32::from_le_bytes(*b) as usize)
         };
         let start = frame_bytes_at(self.columns);
-        self.arena.get(start + offset(packet)..start + offset(packet + 1)).unwrap_or(&[])
+        self.arena
+            .get(start + offset(packet)..start + offset(packet + 1))
+            .unwrap_or(&[])
     }
 
     /// Start of the measurement interval, nanoseconds since the Unix epoch.
@@ -60,7 +69,9 @@ impl<'a> Batch<'a> {
     }
 
     fn header(&self, at: usize) -> u64 {
-        self.arena[at..at + 8].first_chunk().map_or(0, |b| u64::from_le_bytes(*b))
+        self.arena[at..at + 8]
+            .first_chunk()
+            .map_or(0, |b| u64::from_le_bytes(*b))
     }
 }
 

@@ -26,7 +26,13 @@ pub struct ColumnId {
 
 impl<T: Cell> Column<T> {
     const fn new(number: u8) -> Self {
-        Self { id: ColumnId { number, bytes: size_of::<T>() }, value: PhantomData }
+        Self {
+            id: ColumnId {
+                number,
+                bytes: size_of::<T>(),
+            },
+            value: PhantomData,
+        }
     }
 
     /// For [`Module::COLUMNS`](crate::Module::COLUMNS).

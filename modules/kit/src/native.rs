@@ -7,8 +7,8 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::abi::{
-    ALIGN_BYTES, BATCH_MAX_PACKETS, HEADER_BYTES, OUTPUT_HEADER_BYTES, arena_bytes, column_at, frame_bytes_at,
-    frames_at, output_bytes,
+    ALIGN_BYTES, BATCH_MAX_PACKETS, HEADER_BYTES, OUTPUT_HEADER_BYTES, arena_bytes, column_at,
+    frame_bytes_at, frames_at, output_bytes,
 };
 use crate::{Args, Batch, Cell, Column, Kind, Module, Rows, Value};
 
@@ -26,7 +26,11 @@ pub struct Packets {
 impl Packets {
     /// `len` packets.
     pub fn new(len: usize) -> Self {
-        let packets = Self { len, columns: BTreeMap::new(), frames: vec![Vec::new(); len] };
+        let packets = Self {
+            len,
+            columns: BTreeMap::new(),
+            frames: vec![Vec::new(); len],
+        };
         packets.set(crate::columns::WEIGHT, &vec![1; len])
     }
 
@@ -58,12 +62,23 @@ impl<M: Module + Send> Guest<M> {
     /// Starts it with `args`, in the order of module.toml.
     pub fn new(args: &[i64]) -> Self {
         let build = std::thread::Builder::new().stack_size(STACK_BYTES);
-        let state = build.spawn(|| Box::new(M::INITIAL)).expect("a thread").join().expect("a state");
-        let mut guest = Self { state, arena: vec![0; arena_bytes::<M>()], output: vec![0; output_bytes::<M>()] };
+        let state = build
+            .spawn(|| Box::new(M::INITIAL))
+            .expect("a thread")
+            .join()
+            .expect("a state");
+        let mut guest = Self {
+            state,
+            arena: vec![0; arena_bytes::<M>()],
+            output: vec![0; output_bytes::<M>()],
+        };
         for (i, arg) in args.iter().enumerate() {
             guest.arena[HEADER_BYTES + 8 * i..][..8].copy_from_slice(&arg.to_le_bytes());
         }
-        guest.state.init(&Args::new(&guest.arena, 8 * args.len())).expect("init accepts the arguments");
+        guest
+            .state
+            .init(&Args::new(&guest.arena, 8 * args.len()))
+            .expect("init accepts the arguments");
         guest
     }
 
@@ -107,7 +122,10 @@ impl<M: Module + Send> Guest<M> {
         let mut rows = Rows::new(&mut self.output, M::SCHEMA, M::MAX_ROWS);
         self.state.store(&mut rows);
         let bytes = rows.finish();
-        Table { bytes: self.output[..bytes].to_vec(), schema: M::SCHEMA }
+        Table {
+            bytes: self.output[..bytes].to_vec(),
+            schema: M::SCHEMA,
+        }
     }
 }
 
@@ -126,7 +144,9 @@ impl Table {
 
     /// The values of one row.
     pub fn row(&self, row: usize) -> Vec<Value> {
-        (0..self.schema.len()).map(|column| self.value(row, column)).collect()
+        (0..self.schema.len())
+            .map(|column| self.value(row, column))
+            .collect()
     }
 
     /// The bytes as the node reads them.

@@ -76,7 +76,12 @@ pub struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// An empty table in `out`, which has room for `max` rows of `schema`.
     pub fn new(out: &'a mut [u8], schema: &'static [Kind], max: usize) -> Self {
-        Self { out, schema, max, rows: 0 }
+        Self {
+            out,
+            schema,
+            max,
+            rows: 0,
+        }
     }
 
     /// Appends a row.
@@ -86,7 +91,10 @@ impl<'a> Rows<'a> {
     /// [`SCHEMA`](crate::Module::SCHEMA).
     pub fn push(&mut self, row: &[Value]) {
         assert!(self.rows < self.max, "more rows than MAX_ROWS");
-        assert!(row.len() == self.schema.len(), "a row has as many values as SCHEMA has kinds");
+        assert!(
+            row.len() == self.schema.len(),
+            "a row has as many values as SCHEMA has kinds"
+        );
         for (i, (value, kind)) in row.iter().zip(self.schema).enumerate() {
             // Columns stand as far apart as a full table needs; finish() moves them together.
             let at = column_at(self.schema, i, self.max) + self.rows * kind.bytes();

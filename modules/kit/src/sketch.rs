@@ -19,7 +19,9 @@ impl<const REGISTERS: usize> HyperLogLog<REGISTERS> {
     /// Registers hold 0 to this plus one.
     const RANK_BITS: u32 = 64 - Self::INDEX_BITS;
     /// Nothing counted.
-    pub const EMPTY: Self = Self { registers: [0; REGISTERS] };
+    pub const EMPTY: Self = Self {
+        registers: [0; REGISTERS],
+    };
 
     /// Counts an item by its 64-bit hash.
     pub fn insert(&mut self, hash: u64) {
@@ -101,14 +103,21 @@ mod tests {
                 sketch.insert(hash(&[item, 7])); // twice is once
             }
             let error = (sketch.estimate() - count as f64).abs() / (count.max(1) as f64);
-            assert!(error <= 4.0 * 1.04 / 64.0, "{count} counted as {}", sketch.estimate());
+            assert!(
+                error <= 4.0 * 1.04 / 64.0,
+                "{count} counted as {}",
+                sketch.estimate()
+            );
         }
     }
 
     #[test]
     fn merged_sketches_count_the_union() {
-        let (mut a, mut b, mut both) =
-            (HyperLogLog::<1024>::EMPTY, HyperLogLog::<1024>::EMPTY, HyperLogLog::<1024>::EMPTY);
+        let (mut a, mut b, mut both) = (
+            HyperLogLog::<1024>::EMPTY,
+            HyperLogLog::<1024>::EMPTY,
+            HyperLogLog::<1024>::EMPTY,
+        );
         for item in 0..3000u64 {
             let part = if item % 3 == 0 { &mut a } else { &mut b };
             part.insert(hash(&[item]));
