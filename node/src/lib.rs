@@ -5,3 +5,4 @@
 
 pub mod link;
 pub mod query;
+pub mod trace;

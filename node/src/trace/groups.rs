@@ -1,0 +1,382 @@
+//! Section A: the columns of the anonymized view in six groups, each opened on its own. Must never hold
+//! a value that the anonymized view does not have.
+//!
+//! A group is a count of columns, then per column: id u8, form u8, bytes u32, data. A reader skips
+//! columns whose id it does not know, so that one can be added later.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use como_anonymize::{Column, Columns, Frames, View, restore, strip};
+
+use super::codec::{Reader, put_column, put_u32, put_u64, unzigzag, zigzag};
+use super::error::TraceError;
+
+/// Nanoseconds of the time grain of section A.
+pub(super) const NS_PER_MS: u64 = 1_000_000;
+
+/// Columns that are opened together. The numbers are part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ColumnGroup {
+    /// Time.
+    Time = 0,
+    /// Lengths, sampling weight, denial.
+    Size = 1,
+    /// What kind of packet: protocols, VLAN, address classes, fragments.
+    Kind = 2,
+    /// Source and destination.
+    Address = 3,
+    /// Ports, TCP flags, ICMP type and code.
+    Transport = 4,
+    /// The other fields, and the frames.
+    Rest = 5,
+}
+
+impl ColumnGroup {
+    /// How many there are.
+    pub const COUNT: usize = 6;
+    /// Every group, by number.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Time,
+        Self::Size,
+        Self::Kind,
+        Self::Address,
+        Self::Transport,
+        Self::Rest,
+    ];
+
+    /// The group that holds a column.
+    pub fn of(column: Column) -> Self {
+        use Column::*;
+        match column {
+            TsNs => Self::Time,
+            WireLen | CapLen | Weight | Deny => Self::Size,
+            Ethertype | Vlan | IpVersion | Protocol | SrcClass | DstClass | Fragment | Checksums => {
+                Self::Kind
+            }
+            Src | Dst => Self::Address,
+            SrcPort | DstPort | TcpFlags | IcmpType | IcmpCode => Self::Transport,
+            Ttl | Tos | IpId | TcpSeq | TcpAck | TcpWindow | SrcMac | DstMac | ArpOp | PayloadOffset => {
+                Self::Rest
+            }
+        }
+    }
+}
+
+/// A set of column groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupSet(u8);
+
+impl GroupSet {
+    /// Every group: columns and frames.
+    pub const ALL: Self = Self((1 << ColumnGroup::COUNT) - 1);
+
+    /// The groups that hold these columns.
+    pub fn of(columns: impl IntoIterator<Item = Column>) -> Self {
+        columns
+            .into_iter()
+            .fold(Self::default(), |set, column| set.with(ColumnGroup::of(column)))
+    }
+
+    /// With one group more.
+    pub fn with(self, group: ColumnGroup) -> Self {
+        Self(self.0 | 1 << group as u8)
+    }
+
+    /// Whether a group is in the set.
+    pub fn contains(self, group: ColumnGroup) -> bool {
+        self.0 & 1 << group as u8 != 0
+    }
+}
+
+/// Integers as [`put_column`] writes them.
+const FORM_INTEGERS: u8 = 1;
+/// Milliseconds: the first, then zigzag differences.
+const FORM_TIME: u8 = 2;
+/// Byte strings of one width: the distinct ones, then an index per row.
+const FORM_DICTIONARY: u8 = 3;
+/// Byte strings of any length: the distinct ones, then an index per row.
+const FORM_FRAMES: u8 = 4;
+/// Column id of the frames.
+const FRAMES_ID: u8 = 0xff;
+
+enum Values<'a> {
+    Time(&'a [u64]),
+    U8(&'a [u8]),
+    U16(&'a [u16]),
+    U32(&'a [u32]),
+    Mac(&'a [[u8; 6]]),
+    Address(&'a [[u8; 16]]),
+}
+
+enum ValuesMut<'a> {
+    Time(&'a mut Vec<u64>),
+    U8(&'a mut Vec<u8>),
+    U16(&'a mut Vec<u16>),
+    U32(&'a mut Vec<u32>),
+    Mac(&'a mut Vec<[u8; 6]>),
+    Address(&'a mut Vec<[u8; 16]>),
+}
+
+macro_rules! typed_columns {
+    ($($column:ident $field:ident $kind:ident;)*) => {
+        fn values(columns: &Columns, column: Column) -> Values<'_> {
+            match column { $(Column::$column => Values::$kind(&columns.$field),)* }
+        }
+        fn values_mut(columns: &mut Columns, column: Column) -> ValuesMut<'_> {
+            match column { $(Column::$column => ValuesMut::$kind(&mut columns.$field),)* }
+        }
+    };
+}
+typed_columns! {
+    TsNs ts_ns Time; WireLen wire_len U32; CapLen cap_len U32; Weight weight U32; Deny deny U8;
+    Ethertype ethertype U16; Vlan vlan U16; IpVersion ip_version U8; Protocol protocol U8;
+    Src src Address; Dst dst Address; SrcClass src_class U8; DstClass dst_class U8;
+    SrcPort src_port U16; DstPort dst_port U16; TcpFlags tcp_flags U8; IcmpType icmp_type U8; IcmpCode icmp_code U8;
+    Fragment fragment U8; Ttl ttl U8; Tos tos U8; IpId ip_id U16; TcpSeq tcp_seq U32; TcpAck tcp_ack U32;
+    TcpWindow tcp_window U16; SrcMac src_mac Mac; DstMac dst_mac Mac; ArpOp arp_op U8;
+    PayloadOffset payload_offset U16; Checksums checksums U8;
+}
+
+/// The plain bytes of one group of a view at `anonymized`.
+pub(super) fn encode(view: &View, group: ColumnGroup) -> Vec<u8> {
+    let members = || {
+        Column::ALL
+            .iter()
+            .copied()
+            .filter(|column| ColumnGroup::of(*column) == group)
+    };
+    let frames = group == ColumnGroup::Rest;
+    let mut out = vec![members().count() as u8 + u8::from(frames)];
+    for column in members() {
+        let values = values(&view.columns, column);
+        let form = match values {
+            Values::Time(_) => FORM_TIME,
+            Values::Mac(_) | Values::Address(_) => FORM_DICTIONARY,
+            _ => FORM_INTEGERS,
+        };
+        put_entry(&mut out, column.id(), form, |out| match values {
+            Values::Time(v) => put_times(out, v),
+            Values::U8(v) => put_column(out, v.iter().map(|&v| v.into())),
+            Values::U16(v) => put_column(out, v.iter().map(|&v| v.into())),
+            Values::U32(v) => put_column(out, v.iter().map(|&v| v.into())),
+            Values::Mac(v) => put_dictionary(out, v),
+            Values::Address(v) => put_dictionary(out, v),
+        });
+    }
+    if frames {
+        put_entry(&mut out, FRAMES_ID, FORM_FRAMES, |out| put_frames(out, view));
+    }
+    out
+}
+
+/// Reads one group into the columns of `view`, whose rows are `rows`; gives the frames' templates where the
+/// group holds them.
+pub(super) fn decode(bytes: &[u8], rows: usize, view: &mut View) -> Result<Option<Templates>, TraceError> {
+    let mut templates = None;
+    let mut input = Reader(bytes);
+    for _ in 0..input.u8()? {
+        let (id, form, length) = (input.u8()?, input.u8()?, input.u32()?);
+        let mut data = Reader(input.bytes(length as usize)?);
+        match (Column::from_id(id), form) {
+            (_, FORM_FRAMES) if id == FRAMES_ID => templates = Some(read_frames(&mut data, rows)?),
+            (None, _) => continue,
+            (Some(column), form) => match (values_mut(&mut view.columns, column), form) {
+                (ValuesMut::Time(v), FORM_TIME) => *v = read_times(&mut data, rows)?,
+                (ValuesMut::U8(v), FORM_INTEGERS) => *v = data.column(rows)?,
+                (ValuesMut::U16(v), FORM_INTEGERS) => *v = data.column(rows)?,
+                (ValuesMut::U32(v), FORM_INTEGERS) => *v = data.column(rows)?,
+                (ValuesMut::Mac(v), FORM_DICTIONARY) => *v = read_dictionary(&mut data, rows)?,
+                (ValuesMut::Address(v), FORM_DICTIONARY) => *v = read_dictionary(&mut data, rows)?,
+                _ => return Err(TraceError::damaged(0, "a column has an unknown form")),
+            },
+        }
+        data.end()?;
+    }
+    input.end()?;
+    Ok(templates)
+}
+
+/// Columns of `rows` rows as if nothing was known: zero, untagged, weight one.
+pub(super) fn blank_columns(rows: usize) -> Columns {
+    let mut columns = Columns::default();
+    for &column in Column::ALL {
+        match values_mut(&mut columns, column) {
+            ValuesMut::Time(v) => v.resize(rows, 0),
+            ValuesMut::U8(v) => v.resize(rows, 0),
+            ValuesMut::U16(v) => v.resize(
+                rows,
+                if column == Column::Vlan {
+                    como_anonymize::NO_VLAN
+                } else {
+                    0
+                },
+            ),
+            ValuesMut::U32(v) => v.resize(rows, u32::from(column == Column::Weight)),
+            ValuesMut::Mac(v) => v.resize(rows, [0; 6]),
+            ValuesMut::Address(v) => v.resize(rows, [0; 16]),
+        }
+    }
+    columns
+}
+
+fn put_entry(out: &mut Vec<u8>, id: u8, form: u8, fill: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(&[id, form, 0, 0, 0, 0]);
+    let start = out.len();
+    fill(out);
+    let length = (out.len() - start) as u32;
+    out[start - 4..start].copy_from_slice(&length.to_le_bytes());
+}
+
+fn put_times(out: &mut Vec<u8>, times: &[u64]) {
+    let first = times.first().map_or(0, |t| t / NS_PER_MS);
+    put_u64(out, first);
+    let before = std::iter::once(first).chain(times.iter().map(|t| t / NS_PER_MS));
+    put_column(
+        out,
+        times
+            .iter()
+            .zip(before)
+            .map(|(t, before)| zigzag((t / NS_PER_MS) as i64 - before as i64)),
+    );
+}
+
+fn read_times(data: &mut Reader<'_>, rows: usize) -> Result<Vec<u64>, TraceError> {
+    let mut ms = data.u64()?;
+    let mut times: Vec<u64> = data.column(rows)?;
+    for time in &mut times {
+        ms = ms.wrapping_add_signed(unzigzag(*time));
+        *time = ms.saturating_mul(NS_PER_MS);
+    }
+    Ok(times)
+}
+
+fn put_dictionary<const N: usize>(out: &mut Vec<u8>, values: &[[u8; N]]) {
+    let (distinct, index) = distinct(values.iter());
+    put_u32(out, distinct.len() as u32);
+    distinct.iter().for_each(|value| out.extend_from_slice(*value));
+    put_column(out, index.iter().map(|&i| i.into()));
+}
+
+fn read_dictionary<const N: usize>(data: &mut Reader<'_>, rows: usize) -> Result<Vec<[u8; N]>, TraceError> {
+    let count = bounded(data.u32()?, rows)?;
+    let values = data.bytes(count * N)?.as_chunks::<N>().0;
+    let index: Vec<u32> = data.column(rows)?;
+    index
+        .iter()
+        .map(|&i| values.get(i as usize).copied().ok_or(OUTSIDE))
+        .collect()
+}
+
+/// Frames are stored as templates: with the fields zeroed that the columns hold, many are equal. A frame
+/// that would not come back exactly is kept as it is.
+fn put_frames(out: &mut Vec<u8>, view: &View) {
+    let mut templates = Vec::with_capacity(view.frames.bytes.len());
+    let mut restored = Vec::new();
+    let mut ends = Vec::with_capacity(view.len());
+    for row in 0..view.len() {
+        let frame = view.frames.get(row).unwrap_or_default();
+        let start = templates.len();
+        templates.extend_from_slice(frame);
+        strip(view.link, &mut templates[start..]);
+        restored.clear();
+        restored.extend_from_slice(&templates[start..]);
+        if let Some(row) = view.columns.row(row) {
+            restore(view.link, &mut restored, &row);
+        }
+        let whole = restored != frame;
+        if whole {
+            templates.truncate(start);
+            templates.extend_from_slice(frame);
+        }
+        ends.push((templates.len(), whole));
+    }
+    let mut start = 0;
+    let (distinct, index) = distinct(ends.into_iter().map(|(end, whole)| {
+        let template = (whole, &templates[start..end]);
+        start = end;
+        template
+    }));
+    put_u32(out, distinct.len() as u32);
+    put_column(
+        out,
+        distinct
+            .iter()
+            .map(|(whole, frame)| (frame.len() as u64) << 1 | u64::from(*whole)),
+    );
+    put_column(out, index.iter().map(|&i| i.into()));
+    distinct
+        .iter()
+        .for_each(|(_, frame)| out.extend_from_slice(frame));
+}
+
+fn read_frames(data: &mut Reader<'_>, rows: usize) -> Result<Templates, TraceError> {
+    let count = bounded(data.u32()?, rows)?;
+    let lengths: Vec<u32> = data.column(count)?;
+    let index: Vec<u32> = data.column(rows)?;
+    let template = |length: u32| Ok((length & 1 != 0, data.bytes((length >> 1) as usize)?.to_vec()));
+    let distinct = lengths
+        .into_iter()
+        .map(template)
+        .collect::<Result<_, TraceError>>()?;
+    Ok(Templates { distinct, index })
+}
+
+/// The frames of a block before the columns are put back into them.
+pub(super) struct Templates {
+    /// Whether it is the whole frame already, and the bytes.
+    distinct: Vec<(bool, Vec<u8>)>,
+    index: Vec<u32>,
+}
+
+impl Templates {
+    /// The frames. All columns of `view` must be there.
+    pub fn restore(&self, view: &View) -> Result<Frames, TraceError> {
+        let mut frames = Frames::default();
+        for (row, &i) in self.index.iter().enumerate() {
+            let (whole, template) = self.distinct.get(i as usize).ok_or(OUTSIDE)?;
+            let start = frames.bytes.len();
+            if start + template.len() > super::MAX_BLOCK_BYTES {
+                return Err(TraceError::damaged(
+                    0,
+                    "the frames of a block are longer than any block",
+                ));
+            }
+            frames.bytes.extend_from_slice(template);
+            if let (false, Some(row)) = (whole, view.columns.row(row)) {
+                restore(view.link, &mut frames.bytes[start..], &row);
+            }
+            frames.offsets.push(frames.bytes.len() as u32);
+        }
+        Ok(frames)
+    }
+}
+
+const OUTSIDE: TraceError = TraceError::Damaged {
+    position: 0,
+    what: "a dictionary index points outside",
+};
+
+/// A dictionary has at most one entry per row.
+fn bounded(count: u32, rows: usize) -> Result<usize, TraceError> {
+    if count as usize > rows {
+        Err(OUTSIDE)
+    } else {
+        Ok(count as usize)
+    }
+}
+
+/// Distinct values in order of first appearance, and the index of each row's.
+fn distinct<V: Copy + Eq + Hash>(values: impl Iterator<Item = V>) -> (Vec<V>, Vec<u32>) {
+    let mut seen = HashMap::new();
+    let mut distinct = Vec::new();
+    let index = values.map(|value| {
+        *seen.entry(value).or_insert_with(|| {
+            distinct.push(value);
+            distinct.len() as u32 - 1
+        })
+    });
+    let index = index.collect();
+    (distinct, index)
+}

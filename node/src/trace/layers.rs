@@ -1,0 +1,72 @@
+//! Sections R and P: each captured packet cut in two at the end of its headers. R and P together, with
+//! the time of A, give every packet back byte for byte.
+
+use super::PacketBatch;
+use super::codec::{Reader, put_column};
+use super::error::TraceError;
+use super::groups::NS_PER_MS;
+
+const NS_PER_US: u64 = 1000;
+
+/// Section R: header lengths, microseconds within the millisecond, header bytes.
+pub(super) fn encode_headers(batch: &PacketBatch, header_len: &[u32]) -> Vec<u8> {
+    encode(
+        header_len,
+        batch.ts_ns.iter().map(|ts| ts % NS_PER_MS / NS_PER_US),
+        |row, length| &batch.data(row)[..length],
+    )
+}
+
+/// Section P: lengths of the rest, nanoseconds within the microsecond, the rest.
+pub(super) fn encode_rest(batch: &PacketBatch, header_len: &[u32]) -> Vec<u8> {
+    let rest_len: Vec<u32> = (0..batch.len())
+        .map(|row| batch.data(row).len() as u32 - header_len[row])
+        .collect();
+    encode(
+        &rest_len,
+        batch.ts_ns.iter().map(|ts| ts % NS_PER_US),
+        |row, length| {
+            let data = batch.data(row);
+            &data[data.len() - length..]
+        },
+    )
+}
+
+fn encode<'a>(
+    lengths: &[u32],
+    finer: impl Iterator<Item = u64> + Clone,
+    piece: impl Fn(usize, usize) -> &'a [u8],
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(lengths.iter().sum::<u32>() as usize + 4 * lengths.len() + 18);
+    put_column(&mut out, lengths.iter().map(|&length| length.into()));
+    put_column(&mut out, finer);
+    for (row, &length) in lengths.iter().enumerate() {
+        out.extend_from_slice(piece(row, length as usize));
+    }
+    out
+}
+
+/// An opened section R or P.
+pub(super) struct Layer {
+    pub lengths: Vec<u32>,
+    /// Time below the grain of the section before: microseconds (R) or nanoseconds (P).
+    pub finer: Vec<u16>,
+    pub bytes: Vec<u8>,
+}
+
+impl Layer {
+    pub fn decode(plain: &[u8], rows: usize) -> Result<Self, TraceError> {
+        let mut input = Reader(plain);
+        let lengths: Vec<u32> = input.column(rows)?;
+        let finer: Vec<u16> = input.column(rows)?;
+        let total = lengths.iter().map(|&length| u64::from(length)).sum::<u64>();
+        if total != input.0.len() as u64 || finer.iter().any(|&f| f >= 1000) {
+            return Err(TraceError::damaged(0, "the packets of a section do not add up"));
+        }
+        Ok(Self {
+            lengths,
+            finer,
+            bytes: input.0.to_vec(),
+        })
+    }
+}

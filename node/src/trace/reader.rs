@@ -1,0 +1,503 @@
+//! Reading a segment: the blocks of a window as views at one level, with the keys of that level and no
+//! others. Must never open a section that the level does not include, even where a key is at hand.
+
+use std::fs::File;
+
+use como_anonymize::{DenyReason, Frames, LinkType, RawPacket, RowMeta, View, describe};
+use como_keys::aead::BlockCipher;
+use como_keys::signing::VerifyingKey;
+use como_policies::{AccessLevel, Window};
+
+use super::block::{BlockHeader, BlockKind, Slot};
+use super::error::TraceError;
+use super::footer::SegmentFooter;
+use super::frame::{FOOTER, TAIL_BYTES};
+use super::gap::Gap;
+use super::groups::{self, ColumnGroup, GroupSet, NS_PER_MS};
+use super::header::SegmentHeader;
+use super::keys::{Ciphers, ReadKeys};
+use super::layers::Layer;
+use super::scan::{self, ScanEnd, ScanReport};
+use super::sealer::{Entry, MAX_GAPS_PER_BLOCK, SLOT_ENTRY, SLOT_GROUPS, SLOT_P, SLOT_R};
+use super::section::{self, Place};
+use super::{BLOCK_HEADER_BYTES, MAX_CAPTURE_BYTES, codec};
+
+/// A segment opened for reading.
+pub struct SegmentReader {
+    file: File,
+    header: SegmentHeader,
+    footer: Option<SegmentFooter>,
+    blocks_start: u64,
+    blocks_end: u64,
+    ciphers: Ciphers,
+}
+
+/// A block of an opened segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockRef {
+    /// File offset of its header.
+    pub position: u64,
+    /// Its clear header.
+    pub header: BlockHeader,
+}
+
+/// Bytes of a segment that do not read any more.
+#[derive(Debug)]
+pub struct Damage {
+    /// Where they start.
+    pub position: u64,
+    /// How many they are.
+    pub bytes: u64,
+    /// Packets lost with them, where the block header still tells.
+    pub packets: Option<u64>,
+    /// What is wrong.
+    pub what: TraceError,
+}
+
+/// What reading a window yields, in the order of capture.
+pub enum WindowItem {
+    /// Packets. Rows outside the window are not removed: blocks are the unit.
+    View(View),
+    /// Loss that capture recorded.
+    Gap(Gap),
+    /// Loss that the disk made.
+    Damaged(Damage),
+}
+
+/// A segment as a catalog lists it. Nothing here needs a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// The signed header.
+    pub header: SegmentHeader,
+    /// The signed footer; none while the segment is open or where a crash cut it (`unsealed end`).
+    pub footer: Option<SegmentFooter>,
+    /// Bytes on disk.
+    pub file_bytes: u64,
+    /// Packets in it.
+    pub packets: u64,
+    /// Blocks in it.
+    pub blocks: u64,
+}
+
+impl SegmentReader {
+    /// Opens a segment file: header and, where there is one, footer, both with valid signatures.
+    pub fn open(file: File) -> Result<Self, TraceError> {
+        let (header, blocks_start) = scan::read_header(&file)?;
+        let length = file.metadata()?.len();
+        let footer = find_footer(&file, length, blocks_start, &header)?;
+        let blocks_end = footer.as_ref().map_or(length, |(_, position)| *position);
+        let footer = footer.map(|(footer, _)| footer);
+        Ok(Self {
+            file,
+            header,
+            footer,
+            blocks_start,
+            blocks_end,
+            ciphers: Ciphers::new(&ReadKeys::default()),
+        })
+    }
+
+    /// The same, able to open what the keys allow.
+    pub fn with_keys(mut self, keys: &ReadKeys) -> Self {
+        self.ciphers = Ciphers::new(keys);
+        self
+    }
+
+    /// The signed header.
+    pub fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    /// The signed footer; none: `unsealed end`.
+    pub fn footer(&self) -> Option<&SegmentFooter> {
+        self.footer.as_ref()
+    }
+
+    /// Checks that the node certified the run that wrote this segment.
+    pub fn verify(&self, node: &VerifyingKey) -> Result<(), TraceError> {
+        self.header.verify(node)
+    }
+
+    /// Checks every byte without a key: all blocks there, in order, unchanged, and exactly those that the
+    /// footer vouches for.
+    pub fn verify_blocks(&self) -> Result<ScanReport, TraceError> {
+        let report = scan::scan(&self.file)?;
+        match report.tail {
+            ScanEnd::Torn { what, .. } => Err(what),
+            _ => Ok(report),
+        }
+    }
+
+    /// All blocks, in order; damage is reported and skipped.
+    pub fn blocks(&self) -> impl Iterator<Item = Result<BlockRef, Damage>> + '_ {
+        let mut position = self.blocks_start;
+        std::iter::from_fn(move || {
+            if position >= self.blocks_end {
+                return None;
+            }
+            let start = position;
+            let what = match scan::block_header_at(&self.file, start) {
+                Ok(header) if start + header.total_bytes() <= self.blocks_end => {
+                    position += header.total_bytes();
+                    return Some(Ok(BlockRef {
+                        position: start,
+                        header,
+                    }));
+                }
+                Ok(_) => TraceError::damaged(start, "the file ends inside a block"),
+                Err(what) => what,
+            };
+            let next = scan::next_block(&self.file, start + 1, self.blocks_end);
+            position = next.ok().flatten().unwrap_or(self.blocks_end);
+            Some(Err(Damage {
+                position: start,
+                bytes: position - start,
+                packets: None,
+                what,
+            }))
+        })
+    }
+
+    /// Everything that touches a window of packet time, in the order of capture. `groups` says which
+    /// columns are wanted at `anonymized`; the levels above give all.
+    pub fn window(
+        &self,
+        window: Window,
+        level: AccessLevel,
+        groups: GroupSet,
+    ) -> impl Iterator<Item = WindowItem> + '_ {
+        self.blocks().flat_map(move |block| match block {
+            Err(damage) => vec![WindowItem::Damaged(damage)],
+            Ok(block) => self.items(&block, window, level, groups).unwrap_or_else(|what| {
+                let packets = (block.header.kind == BlockKind::Packets).then(|| block.header.packets.into());
+                let bytes = block.header.total_bytes();
+                vec![WindowItem::Damaged(Damage {
+                    position: block.position,
+                    bytes,
+                    packets,
+                    what,
+                })]
+            }),
+        })
+    }
+
+    /// Time range of a block's packets, inclusive, on the grain of section A.
+    pub fn time_range(&self, block: &BlockRef) -> Result<(u64, u64), TraceError> {
+        let entry = self.entry(block)?;
+        Ok((entry.first_ns, entry.last_ns))
+    }
+
+    /// The packets of a block at `anonymized` (the chosen groups), `headers` or `payload`.
+    pub fn view(&self, block: &BlockRef, level: AccessLevel, groups: GroupSet) -> Result<View, TraceError> {
+        let entry = self.entry(block)?;
+        self.view_of(block, &entry, level, groups)
+            .map_err(|error| locate(error, block.position))
+    }
+
+    /// The gap records of a block of gaps.
+    pub fn gaps(&self, block: &BlockRef) -> Result<Vec<Gap>, TraceError> {
+        let plain = self.open_entry(block, &self.ciphers.gaps)?;
+        let mut input = codec::Reader(&plain);
+        let read = |input: &mut codec::Reader<'_>| {
+            let count = input.u32()? as usize;
+            if count > MAX_GAPS_PER_BLOCK {
+                return Err(TraceError::damaged(0, "more gaps than a block may have"));
+            }
+            (0..count).map(|_| Gap::decode(input)).collect()
+        };
+        read(&mut input).map_err(|error| locate(error, block.position))
+    }
+
+    fn items(
+        &self,
+        block: &BlockRef,
+        window: Window,
+        level: AccessLevel,
+        groups: GroupSet,
+    ) -> Result<Vec<WindowItem>, TraceError> {
+        if block.header.kind == BlockKind::Gaps {
+            let touches = |gap: &Gap| gap.from_ns < window.to_ns && gap.to_ns >= window.from_ns;
+            return Ok(self
+                .gaps(block)?
+                .into_iter()
+                .filter(touches)
+                .map(WindowItem::Gap)
+                .collect());
+        }
+        let entry = self.entry(block)?;
+        // `last_ns` is floored: the packet may be up to a millisecond later.
+        if entry.first_ns >= window.to_ns || entry.last_ns.saturating_add(NS_PER_MS) <= window.from_ns {
+            return Ok(Vec::new());
+        }
+        let view = self
+            .view_of(block, &entry, level, groups)
+            .map_err(|error| locate(error, block.position))?;
+        Ok(vec![WindowItem::View(view)])
+    }
+
+    fn view_of(
+        &self,
+        block: &BlockRef,
+        entry: &Entry,
+        level: AccessLevel,
+        groups: GroupSet,
+    ) -> Result<View, TraceError> {
+        match level {
+            AccessLevel::Payload => self.payload(block, entry),
+            AccessLevel::Headers => self.headers(block, entry),
+            // The levels below are computed from this view by the reader's caller.
+            _ => self.anonymized(block, entry, groups),
+        }
+    }
+
+    fn anonymized(&self, block: &BlockRef, entry: &Entry, groups: GroupSet) -> Result<View, TraceError> {
+        let rows = block.header.packets as usize;
+        if rows as u64 > super::MAX_BLOCK_BYTES as u64 {
+            return Err(TraceError::damaged(
+                block.position,
+                "more packets than a block may have",
+            ));
+        }
+        let ciphers = self.ciphers.groups.as_ref().ok_or_else(|| self.no_key("A"))?;
+        let mut view = View::new(AccessLevel::Anonymized, LinkType(entry.link));
+        view.columns = groups::blank_columns(rows);
+        let mut frames = None;
+        for group in ColumnGroup::ALL
+            .into_iter()
+            .filter(|group| groups.contains(*group))
+        {
+            let plain = self.open_section(block, SLOT_GROUPS + group as usize, &ciphers[group as usize])?;
+            if let Some(templates) = groups::decode(&plain, rows, &mut view)? {
+                frames = Some(templates);
+            }
+        }
+        // A frame is put together from its template and all columns: without these there is none.
+        view.frames = match frames {
+            Some(templates) if groups == GroupSet::ALL => templates.restore(&view)?,
+            _ => Frames {
+                offsets: vec![0; rows + 1],
+                bytes: Vec::new(),
+            },
+        };
+        Ok(view)
+    }
+
+    fn headers(&self, block: &BlockRef, entry: &Entry) -> Result<View, TraceError> {
+        let wanted = GroupSet::default()
+            .with(ColumnGroup::Time)
+            .with(ColumnGroup::Size)
+            .with(ColumnGroup::Kind);
+        let known = self.anonymized(block, entry, wanted)?;
+        let layer = self.layer(block, SLOT_R, "R", &self.ciphers.r)?;
+        let mut view = View::new(AccessLevel::Headers, known.link);
+        let mut rest = &layer.bytes[..];
+        for (row, &length) in layer.lengths.iter().enumerate() {
+            let (frame, after) = rest.split_at(length as usize);
+            rest = after;
+            let row_meta = known.columns.row(row).expect("every column has all rows");
+            let meta = RowMeta {
+                ts_ns: row_meta.ts_ns + u64::from(layer.finer[row]) * 1000,
+                ..RowMeta::of_row(&row_meta)
+            };
+            push(&mut view, &describe(&meta, known.link, frame), frame)?;
+        }
+        Ok(view)
+    }
+
+    fn payload(&self, block: &BlockRef, entry: &Entry) -> Result<View, TraceError> {
+        let wanted = GroupSet::default()
+            .with(ColumnGroup::Time)
+            .with(ColumnGroup::Size);
+        let known = self.anonymized(block, entry, wanted)?;
+        let headers = self.layer(block, SLOT_R, "R", &self.ciphers.r)?;
+        let rest = self.layer(block, SLOT_P, "P", &self.ciphers.p)?;
+        let mut view = View::new(AccessLevel::Payload, known.link);
+        let (mut head, mut tail) = (&headers.bytes[..], &rest.bytes[..]);
+        let mut data = Vec::new();
+        for row in 0..known.len() {
+            let (first, after) = head.split_at(headers.lengths[row] as usize);
+            head = after;
+            let (second, after) = tail.split_at(rest.lengths[row] as usize);
+            tail = after;
+            data.clear();
+            data.extend_from_slice(first);
+            data.extend_from_slice(second);
+            if data.len() > MAX_CAPTURE_BYTES {
+                return Err(TraceError::damaged(
+                    block.position,
+                    "a packet is longer than any may be",
+                ));
+            }
+            let columns = &known.columns;
+            let ts_ns =
+                columns.ts_ns[row] + u64::from(headers.finer[row]) * 1000 + u64::from(rest.finer[row]);
+            if columns.deny[row] == DenyReason::Undissected.as_u8() {
+                // Set aside because it stopped capture: it must not be dissected here either.
+                let meta = RowMeta {
+                    ts_ns,
+                    ..RowMeta::of_row(&columns.row(row).expect("every column has all rows"))
+                };
+                let mut described = describe(&meta, known.link, &[]);
+                described.cap_len = data.len() as u32;
+                push(&mut view, &described, &data)?;
+            } else {
+                let packet = RawPacket {
+                    ts_ns,
+                    wire_len: columns.wire_len[row],
+                    link: known.link,
+                    data: &data,
+                };
+                view.push_packet(&packet, None);
+            }
+        }
+        Ok(view)
+    }
+
+    fn layer(
+        &self,
+        block: &BlockRef,
+        slot: usize,
+        name: &'static str,
+        cipher: &Option<BlockCipher>,
+    ) -> Result<Layer, TraceError> {
+        if block.header.slots[slot].sealed == 0 {
+            return Err(TraceError::NotRetained {
+                section: name,
+                segment: self.header.segment.to_string(),
+            });
+        }
+        let cipher = cipher.as_ref().ok_or_else(|| self.no_key(name))?;
+        Layer::decode(
+            &self.open_section(block, slot, cipher)?,
+            block.header.packets as usize,
+        )
+    }
+
+    fn entry(&self, block: &BlockRef) -> Result<Entry, TraceError> {
+        Entry::decode(&self.open_entry(block, &self.ciphers.entry)?)
+            .map_err(|error| locate(error, block.position))
+    }
+
+    fn open_entry(&self, block: &BlockRef, cipher: &Option<BlockCipher>) -> Result<Vec<u8>, TraceError> {
+        let cipher = cipher.as_ref().ok_or_else(|| self.no_key("A"))?;
+        self.open_with(block, SLOT_ENTRY, cipher, &block.header.fields())
+    }
+
+    fn open_section(
+        &self,
+        block: &BlockRef,
+        slot: usize,
+        cipher: &BlockCipher,
+    ) -> Result<Vec<u8>, TraceError> {
+        self.open_with(block, slot, cipher, &[])
+    }
+
+    fn open_with(
+        &self,
+        block: &BlockRef,
+        slot: usize,
+        cipher: &BlockCipher,
+        extra: &[u8],
+    ) -> Result<Vec<u8>, TraceError> {
+        let range = block.header.section_range(slot);
+        let bytes = scan::read_range(
+            &self.file,
+            block.position + range.start,
+            (range.end - range.start) as usize,
+        )?;
+        let place = Place {
+            segment: self.header.segment,
+            number: block.header.number,
+            slot,
+        };
+        let lengths: Slot = block.header.slots[slot];
+        section::open(cipher, place, lengths, bytes, extra)
+            .map_err(|error| locate(error, block.position + range.start))
+    }
+
+    fn no_key(&self, section: &'static str) -> TraceError {
+        TraceError::NoKey {
+            section,
+            segment: self.header.segment.to_string(),
+        }
+    }
+
+    /// What a catalog lists of this segment. Counts the blocks of a segment without footer.
+    pub fn info(&self) -> Result<SegmentInfo, TraceError> {
+        let (mut packets, mut blocks) = (0, 0);
+        match &self.footer {
+            Some(footer) => (packets, blocks) = (footer.packets, footer.blocks),
+            None => self.blocks().flatten().for_each(|block| {
+                packets += u64::from(block.header.packets);
+                blocks += 1;
+            }),
+        }
+        let file_bytes = self.file.metadata()?.len();
+        Ok(SegmentInfo {
+            header: self.header.clone(),
+            footer: self.footer.clone(),
+            file_bytes,
+            packets,
+            blocks,
+        })
+    }
+
+    /// The sealed table of the blocks, with which a reader finds those of a window without reading all.
+    pub fn table(&self) -> Result<Option<super::BlockTable>, TraceError> {
+        let Some(footer) = &self.footer else {
+            return Ok(None);
+        };
+        let cipher = self.ciphers.table.as_ref().ok_or_else(|| self.no_key("A"))?;
+        footer
+            .open_table(cipher)
+            .map(Some)
+            .map_err(|error| locate(error, self.blocks_end))
+    }
+}
+
+fn find_footer(
+    file: &File,
+    length: u64,
+    blocks_start: u64,
+    header: &SegmentHeader,
+) -> Result<Option<(SegmentFooter, u64)>, TraceError> {
+    let Some(tail_start) = length.checked_sub(TAIL_BYTES as u64) else {
+        return Ok(None);
+    };
+    let tail = scan::read_range(file, tail_start, TAIL_BYTES)?;
+    let tail: &[u8; TAIL_BYTES] = tail
+        .as_slice()
+        .try_into()
+        .expect("read_range gives the length asked for");
+    let Some(position) = FOOTER
+        .length_from_tail(tail)
+        .and_then(|bytes| length.checked_sub(bytes))
+    else {
+        return Ok(None);
+    };
+    if position < blocks_start {
+        return Ok(None);
+    }
+    Ok(scan::footer_at(file, position, length, header)?.map(|footer| (footer, position)))
+}
+
+fn push(view: &mut View, row: &como_anonymize::PacketRow, frame: &[u8]) -> Result<(), TraceError> {
+    if view.push(row, frame) {
+        Ok(())
+    } else {
+        Err(TraceError::damaged(0, "a block is longer than any may be"))
+    }
+}
+
+/// Puts the position in the file into an error found within a section.
+fn locate(error: TraceError, at: u64) -> TraceError {
+    match error {
+        TraceError::Damaged { position, what } => TraceError::Damaged {
+            position: at + position.saturating_sub(at),
+            what,
+        },
+        other => other,
+    }
+}
+
+const _: () = assert!(BLOCK_HEADER_BYTES < super::MAX_BLOCK_BYTES);

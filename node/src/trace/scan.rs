@@ -1,0 +1,210 @@
+//! Walking a segment without any key: recovery after a crash, resume points, verification. Must never
+//! trust a length that a checksum does not cover, and never change the file.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use como_keys::digest::{Hasher, blake3};
+
+use super::block::{BLOCK_HEADER_BYTES, BlockHeader};
+use super::error::TraceError;
+use super::footer::SegmentFooter;
+use super::frame::FOOTER;
+use super::header::{MAX_HEADER_BYTES, SegmentHeader};
+
+/// Bytes read at once while looking for the next block after damage.
+const SEARCH_BYTES: usize = 1 << 20;
+
+/// How the blocks of a segment end.
+#[derive(Debug)]
+pub enum ScanEnd {
+    /// With a valid footer whose hash covers exactly the blocks found.
+    Sealed(Box<SegmentFooter>),
+    /// At the end of the file, without footer: open, or cut by a crash.
+    Unsealed,
+    /// With bytes that are neither a whole block nor a footer.
+    Torn {
+        /// Bytes after the last whole block.
+        bytes: u64,
+        /// What was wrong with them.
+        what: TraceError,
+    },
+}
+
+/// What a scan found: the longest valid prefix of the segment.
+#[derive(Debug)]
+pub struct ScanReport {
+    /// The header.
+    pub header: SegmentHeader,
+    /// Bytes of the header frame.
+    pub header_bytes: u64,
+    /// The last whole block, if any.
+    pub last: Option<BlockHeader>,
+    /// Whole blocks in the prefix.
+    pub blocks: u64,
+    /// Packets in them.
+    pub packets: u64,
+    /// Where the prefix ends.
+    pub end: u64,
+    /// What follows it.
+    pub tail: ScanEnd,
+}
+
+/// Checks header, every block and the footer of a segment, without any key.
+pub fn scan(file: &File) -> Result<ScanReport, TraceError> {
+    let length = file.metadata()?.len();
+    let (header, header_bytes) = read_header(file)?;
+    let mut report = ScanReport {
+        header,
+        header_bytes,
+        last: None,
+        blocks: 0,
+        packets: 0,
+        end: header_bytes,
+        tail: ScanEnd::Unsealed,
+    };
+    let mut hasher = Hasher::new();
+    while report.end < length {
+        match whole_block(file, report.end, report.blocks) {
+            Ok((block, header_digest)) => {
+                hasher.update(&header_digest);
+                report.end += block.total_bytes();
+                report.blocks += 1;
+                report.packets += u64::from(block.packets);
+                report.last = Some(block);
+            }
+            Err(TraceError::Io(error)) => return Err(error.into()),
+            Err(block_error) => {
+                report.tail = match footer_at(file, report.end, length, &report.header) {
+                    Ok(Some(footer))
+                        if footer.blocks == report.blocks && footer.blocks_hash == hasher.finish() =>
+                    {
+                        ScanEnd::Sealed(Box::new(footer))
+                    }
+                    Ok(Some(_)) => {
+                        let what = TraceError::damaged(report.end, "the footer is of other blocks");
+                        ScanEnd::Torn {
+                            bytes: length - report.end,
+                            what,
+                        }
+                    }
+                    Ok(None) => ScanEnd::Torn {
+                        bytes: length - report.end,
+                        what: block_error,
+                    },
+                    Err(TraceError::Io(error)) => return Err(error.into()),
+                    Err(what) => ScanEnd::Torn {
+                        bytes: length - report.end,
+                        what,
+                    },
+                };
+                break;
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// The header of a segment, its self-signature checked, and its length.
+pub(super) fn read_header(file: &File) -> Result<(SegmentHeader, u64), TraceError> {
+    let bytes = read_up_to(file, 0, MAX_HEADER_BYTES)?;
+    let (header, length) = SegmentHeader::decode(&bytes)?;
+    Ok((header, length as u64))
+}
+
+/// The footer frame at `position`, if one starts there; it must end the file.
+pub(super) fn footer_at(
+    file: &File,
+    position: u64,
+    length: u64,
+    header: &SegmentHeader,
+) -> Result<Option<SegmentFooter>, TraceError> {
+    if !read_up_to(file, position, FOOTER.magic.len())?.starts_with(&FOOTER.magic) {
+        return Ok(None);
+    }
+    let bytes = read_up_to(
+        file,
+        position,
+        (length - position).min(2 * como_capnp::MAX_MESSAGE_BYTES as u64) as usize,
+    )?;
+    if FOOTER.read(&bytes, position)?.bytes as u64 != length - position {
+        return Err(TraceError::damaged(position, "bytes follow the footer"));
+    }
+    let footer = SegmentFooter::decode(&bytes, position, &header.certificate.key)?;
+    if footer.segment != header.segment {
+        return Err(TraceError::damaged(position, "the footer is of another segment"));
+    }
+    Ok(Some(footer))
+}
+
+/// The header of the block at `position`, whose sections are not looked at.
+pub(super) fn block_header_at(file: &File, position: u64) -> Result<BlockHeader, TraceError> {
+    BlockHeader::decode(&read_up_to(file, position, BLOCK_HEADER_BYTES)?, position)
+}
+
+/// The first block header at or after `position`: where reading goes on after damage.
+pub(super) fn next_block(file: &File, mut position: u64, end: u64) -> Result<Option<u64>, TraceError> {
+    while position < end {
+        let window = read_up_to(file, position, SEARCH_BYTES.min((end - position) as usize))?;
+        let candidates = window.windows(super::block::MAGIC.len()).enumerate();
+        for (at, _) in candidates.filter(|(_, bytes)| *bytes == super::block::MAGIC) {
+            let found = position + at as u64;
+            if block_header_at(file, found).is_ok() {
+                return Ok(Some(found));
+            }
+        }
+        if window.len() < SEARCH_BYTES {
+            break;
+        }
+        position += (window.len() - super::block::MAGIC.len() + 1) as u64;
+    }
+    Ok(None)
+}
+
+/// Reads exactly a range; a file that ends before is damage, not an input error.
+pub(super) fn read_range(file: &File, position: u64, length: usize) -> Result<Vec<u8>, TraceError> {
+    let bytes = read_up_to(file, position, length)?;
+    if bytes.len() < length {
+        return Err(TraceError::damaged(position, "the file ends inside a block"));
+    }
+    Ok(bytes)
+}
+
+fn whole_block(file: &File, position: u64, number: u64) -> Result<(BlockHeader, [u8; 32]), TraceError> {
+    let bytes = read_up_to(file, position, BLOCK_HEADER_BYTES)?;
+    let header = BlockHeader::decode(&bytes, position)?;
+    if u64::from(header.number) != number {
+        return Err(TraceError::damaged(
+            position,
+            "a block is missing before this one",
+        ));
+    }
+    let body = read_range(
+        file,
+        position + BLOCK_HEADER_BYTES as u64,
+        header.body_bytes() as usize,
+    )?;
+    if blake3(&body) != header.body_hash {
+        return Err(TraceError::damaged(
+            position,
+            "the sections of a block are changed or torn",
+        ));
+    }
+    Ok((header, blake3(&bytes)))
+}
+
+fn read_up_to(file: &File, position: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        match file.read_at(&mut bytes[filled..], position + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}

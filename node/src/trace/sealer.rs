@@ -1,0 +1,456 @@
+//! Writing a segment: `SegmentSealer` turns batches into sealed blocks on any number of threads,
+//! `SegmentLedger` opens and closes the segment around them, in order. Must never seal two blocks under
+//! one number, and never touches the disk: what it makes goes to storage.
+
+use como_anonymize::View;
+use como_keys::digest::{Hasher, blake3};
+
+use super::block::{BlockHeader, BlockKind, MAX_BLOCK_BYTES, SLOTS, Slot};
+use super::codec::{put_u32, put_u64};
+use super::footer::{BlockTable, BlockTableEntry, EndReason, SegmentFooter};
+use super::gap::Gap;
+use super::groups::{self, ColumnGroup, NS_PER_MS};
+use super::header::{Predecessor, SegmentHeader};
+use super::keys::{Ciphers, EpochKeys, Retain, RunKey, SegmentKeys};
+use super::section::{self, Place};
+use super::{PacketBatch, ResumePoint, SegmentId, SourceId, TraceError, layers};
+
+/// Slot of the sealed entry (of the gaps, in a block of gaps).
+pub(super) const SLOT_ENTRY: usize = 0;
+/// Slot of the first column group.
+pub(super) const SLOT_GROUPS: usize = 1;
+/// Slot of section R.
+pub(super) const SLOT_R: usize = SLOT_GROUPS + ColumnGroup::COUNT;
+/// Slot of section P.
+pub(super) const SLOT_P: usize = SLOT_R + 1;
+/// Gap records in one block; more wait for the next.
+pub const MAX_GAPS_PER_BLOCK: usize = 1024;
+
+/// One step of the way from capture to storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedItem {
+    /// Position in the capture run, from 0 without holes; what storage acknowledges.
+    pub sequence: u64,
+    /// The segment it belongs to.
+    pub segment: SegmentId,
+    /// What to append.
+    pub body: ItemBody,
+}
+
+/// What to append to the segment's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemBody {
+    /// Its header frame: the segment begins.
+    Open(Vec<u8>),
+    /// One block.
+    Block(Vec<u8>),
+    /// Its footer frame: the segment ends.
+    Close(Vec<u8>),
+}
+
+impl ItemBody {
+    /// The bytes to append.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Open(bytes) | Self::Block(bytes) | Self::Close(bytes) => bytes,
+        }
+    }
+}
+
+/// A sealed block and what the footer needs to know of it.
+pub struct SealedBlock {
+    /// Header and sections, as they go to the file.
+    pub bytes: Vec<u8>,
+    entry: BlockTableEntry,
+    captured_bytes: u64,
+    lost_packets: u64,
+    unknown_losses: u32,
+}
+
+/// Seals the blocks of one segment. Shared by the worker threads.
+pub struct SegmentSealer {
+    segment: SegmentId,
+    source: SourceId,
+    retain: Retain,
+    ciphers: Ciphers,
+}
+
+/// Where a block stands: in its segment and in the capture run.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockPosition {
+    /// Number within the segment: each is used once.
+    pub number: u32,
+    /// Sequence within the capture run.
+    pub sequence: u64,
+}
+
+/// The serial half of writing a segment: opens it, keeps account of its blocks in order, closes it.
+pub struct SegmentLedger {
+    segment: SegmentId,
+    run: RunKey,
+    ciphers: Ciphers,
+    position: u64,
+    hasher: Hasher,
+    table: BlockTable,
+    packets: u64,
+    wire_bytes: u64,
+    captured_bytes: u64,
+    lost_packets: u64,
+    unknown_losses: u32,
+}
+
+/// What a new segment is about.
+#[derive(Clone, Debug)]
+pub struct SegmentPlan {
+    /// SPIFFE id of the node.
+    pub node: String,
+    /// Where the packets come from.
+    pub source: SourceId,
+    /// The same for people.
+    pub source_description: String,
+    /// Which sections to keep.
+    pub retain: Retain,
+    /// LINKTYPE_ of the first block.
+    pub link: u32,
+    /// Wall time, ns since the Unix epoch.
+    pub created_ns: u64,
+}
+
+/// A segment about to be written: the shared half now, the serial half once its predecessor is closed.
+pub struct SegmentStart {
+    /// For the workers.
+    pub sealer: SegmentSealer,
+    header: SegmentHeader,
+    run: RunKey,
+    keys: SegmentKeys,
+}
+
+impl SegmentStart {
+    /// Makes fresh keys and wraps them to the epoch's identities.
+    pub fn new(plan: SegmentPlan, epoch: &EpochKeys, run: &RunKey) -> Result<Self, TraceError> {
+        let segment = SegmentId::random();
+        let keys = SegmentKeys::generate(plan.retain);
+        let header = SegmentHeader {
+            segment,
+            node: plan.node,
+            sealing_epoch: epoch.sealing_epoch,
+            mapping_epoch: epoch.mapping_epoch,
+            source: plan.source,
+            source_description: plan.source_description,
+            link: plan.link,
+            retain: plan.retain,
+            keys: keys.wrap(segment, epoch)?,
+            certificate: run.certificate.clone(),
+            predecessor: None,
+            created_ns: plan.created_ns,
+        };
+        let ciphers = Ciphers::new(&keys.read_keys());
+        let sealer = SegmentSealer {
+            segment,
+            source: plan.source,
+            retain: plan.retain,
+            ciphers,
+        };
+        Ok(Self {
+            sealer,
+            header,
+            run: run.clone(),
+            keys,
+        })
+    }
+
+    /// The segment's id.
+    pub fn segment(&self) -> SegmentId {
+        self.header.segment
+    }
+
+    /// Splits into the workers' half and what opens the ledger.
+    pub fn split(self) -> (SegmentSealer, LedgerStart) {
+        (
+            self.sealer,
+            LedgerStart {
+                header: self.header,
+                run: self.run,
+                keys: self.keys,
+            },
+        )
+    }
+}
+
+/// Opens the ledger once the predecessor is known.
+pub struct LedgerStart {
+    header: SegmentHeader,
+    run: RunKey,
+    keys: SegmentKeys,
+}
+
+impl LedgerStart {
+    /// The header frame and the ledger.
+    pub fn open(mut self, predecessor: Option<Predecessor>) -> (Vec<u8>, SegmentLedger) {
+        self.header.predecessor = predecessor;
+        let frame = self.header.encode(&self.run);
+        let ledger = SegmentLedger {
+            segment: self.header.segment,
+            run: self.run,
+            ciphers: Ciphers::new(&self.keys.read_keys()),
+            position: frame.len() as u64,
+            hasher: Hasher::new(),
+            table: BlockTable::default(),
+            packets: 0,
+            wire_bytes: 0,
+            captured_bytes: 0,
+            lost_packets: 0,
+            unknown_losses: 0,
+        };
+        (frame, ledger)
+    }
+}
+
+impl SegmentSealer {
+    /// The segment's id.
+    pub fn segment(&self) -> SegmentId {
+        self.segment
+    }
+
+    /// Seals a batch. `view` is the batch at `anonymized`, `header_len` how many bytes of each packet are
+    /// header: both as one dissection gave them.
+    pub fn seal_packets(
+        &self,
+        at: BlockPosition,
+        batch: &PacketBatch,
+        view: &View,
+        header_len: &[u32],
+    ) -> Result<SealedBlock, TraceError> {
+        let mut sections: [Vec<u8>; SLOTS] = Default::default();
+        let mut slots = [Slot::default(); SLOTS];
+        let mut put = |slot: usize, cipher, plain: Vec<u8>| {
+            (sections[slot], slots[slot]) = section::seal(cipher, self.place(at, slot), plain, &[]);
+        };
+        for group in ColumnGroup::ALL {
+            let cipher = &self.ciphers.groups.as_ref().expect("a sealer has A's keys")[group as usize];
+            put(SLOT_GROUPS + group as usize, cipher, groups::encode(view, group));
+        }
+        if let Some(cipher) = &self.ciphers.r {
+            put(SLOT_R, cipher, layers::encode_headers(batch, header_len));
+        }
+        if let Some(cipher) = &self.ciphers.p {
+            put(SLOT_P, cipher, layers::encode_rest(batch, header_len));
+        }
+        let entry = Entry {
+            first_ns: floor_ms(batch.ts_ns.iter().copied().min().unwrap_or(0)),
+            last_ns: floor_ms(batch.ts_ns.iter().copied().max().unwrap_or(0)),
+            wire_bytes: batch.wire_len.iter().map(|&len| u64::from(len)).sum(),
+            captured_bytes: batch.bytes.len() as u64,
+            link: view.link.0,
+        };
+        let header = BlockHeader {
+            kind: BlockKind::Packets,
+            number: at.number,
+            packets: batch.len() as u32,
+            sequence: at.sequence,
+            source: self.source,
+            offset_after: batch.offset_after,
+            first_packet: batch.first_packet,
+            slots,
+            body_hash: [0; 32],
+        };
+        let bytes = self.assemble(header, sections, entry.encode(), &self.ciphers.entry)?;
+        Ok(SealedBlock {
+            bytes,
+            captured_bytes: entry.captured_bytes,
+            entry: BlockTableEntry {
+                position: 0,
+                kind: BlockKind::Packets,
+                first_ns: entry.first_ns,
+                last_ns: entry.last_ns,
+                packets: batch.len() as u32,
+                wire_bytes: entry.wire_bytes,
+            },
+            lost_packets: 0,
+            unknown_losses: 0,
+        })
+    }
+
+    /// Seals at most [`MAX_GAPS_PER_BLOCK`] gap records; the source continues at `resume`.
+    pub fn seal_gaps(
+        &self,
+        at: BlockPosition,
+        resume: ResumePoint,
+        gaps: &[Gap],
+    ) -> Result<SealedBlock, TraceError> {
+        if gaps.len() > MAX_GAPS_PER_BLOCK {
+            return Err(TraceError::Limit {
+                what: "the gaps of a block",
+                limit: MAX_GAPS_PER_BLOCK as u64,
+            });
+        }
+        let mut plain = Vec::new();
+        put_u32(&mut plain, gaps.len() as u32);
+        gaps.iter().for_each(|gap| gap.encode(&mut plain));
+        let header = BlockHeader {
+            kind: BlockKind::Gaps,
+            number: at.number,
+            packets: 0,
+            sequence: at.sequence,
+            source: self.source,
+            offset_after: resume.offset,
+            first_packet: resume.next_packet,
+            slots: [Slot::default(); SLOTS],
+            body_hash: [0; 32],
+        };
+        let bytes = self.assemble(header, Default::default(), plain, &self.ciphers.gaps)?;
+        Ok(SealedBlock {
+            bytes,
+            entry: BlockTableEntry {
+                position: 0,
+                kind: BlockKind::Gaps,
+                first_ns: floor_ms(gaps.iter().map(|gap| gap.from_ns).min().unwrap_or(0)),
+                last_ns: floor_ms(gaps.iter().map(|gap| gap.to_ns).max().unwrap_or(0)),
+                packets: 0,
+                wire_bytes: 0,
+            },
+            captured_bytes: 0,
+            lost_packets: gaps.iter().filter_map(|gap| gap.packets).sum(),
+            unknown_losses: gaps.iter().filter(|gap| gap.packets.is_none()).count() as u32,
+        })
+    }
+
+    /// Which sections are kept.
+    pub fn retain(&self) -> Retain {
+        self.retain
+    }
+
+    fn place(&self, at: BlockPosition, slot: usize) -> Place {
+        Place {
+            segment: self.segment,
+            number: at.number,
+            slot,
+        }
+    }
+
+    /// Seals slot 0 with the clear header as associated data, and joins header and sections.
+    fn assemble(
+        &self,
+        mut header: BlockHeader,
+        mut sections: [Vec<u8>; SLOTS],
+        entry: Vec<u8>,
+        cipher: &Option<como_keys::aead::BlockCipher>,
+    ) -> Result<Vec<u8>, TraceError> {
+        let cipher = cipher.as_ref().expect("a sealer has A's keys");
+        let place = Place {
+            segment: self.segment,
+            number: header.number,
+            slot: SLOT_ENTRY,
+        };
+        let (sealed, slot) = section::seal_with_header(cipher, place, entry, |slot| {
+            header.slots[SLOT_ENTRY] = slot;
+            header.fields()
+        });
+        header.slots[SLOT_ENTRY] = slot;
+        sections[SLOT_ENTRY] = sealed;
+        if header.total_bytes() > MAX_BLOCK_BYTES as u64 {
+            return Err(TraceError::Limit {
+                what: "a block",
+                limit: MAX_BLOCK_BYTES as u64,
+            });
+        }
+        let body = sections.concat();
+        header.body_hash = blake3(&body);
+        Ok([&header.encode()[..], &body].concat())
+    }
+}
+
+impl SegmentLedger {
+    /// Takes account of the next block, in order.
+    pub fn add(&mut self, block: &SealedBlock) {
+        // The header holds the hash of the sections: hashing headers hashes everything.
+        self.hasher
+            .update(&blake3(&block.bytes[..super::BLOCK_HEADER_BYTES]));
+        self.table.0.push(BlockTableEntry {
+            position: self.position,
+            ..block.entry
+        });
+        self.position += block.bytes.len() as u64;
+        self.packets += u64::from(block.entry.packets);
+        self.wire_bytes += block.entry.wire_bytes;
+        self.captured_bytes += block.captured_bytes;
+        self.lost_packets += block.lost_packets;
+        self.unknown_losses += block.unknown_losses;
+    }
+
+    /// Bytes of the file so far.
+    pub fn bytes(&self) -> u64 {
+        self.position
+    }
+
+    /// The footer frame, and how the next segment names this one.
+    pub fn close(self, reason: EndReason) -> (Vec<u8>, Predecessor) {
+        let table_cipher = self.ciphers.table.as_ref().expect("a ledger has A's keys");
+        let (table, table_plain) = self.table.seal(self.segment, table_cipher);
+        let packets = || {
+            self.table
+                .0
+                .iter()
+                .filter(|entry| entry.kind == BlockKind::Packets)
+        };
+        let footer = SegmentFooter {
+            segment: self.segment,
+            blocks: self.table.0.len() as u64,
+            packets: self.packets,
+            wire_bytes: self.wire_bytes,
+            captured_bytes: self.captured_bytes,
+            lost_packets: self.lost_packets,
+            unknown_losses: self.unknown_losses,
+            first_ns: packets().map(|entry| entry.first_ns).min().unwrap_or(0),
+            last_ns: packets().map(|entry| entry.last_ns).max().unwrap_or(0),
+            blocks_hash: self.hasher.finish(),
+            table,
+            table_plain,
+            reason,
+        };
+        let frame = footer.encode(&self.run);
+        let predecessor = Predecessor {
+            segment: self.segment,
+            footer_hash: blake3(&frame),
+        };
+        (frame, predecessor)
+    }
+}
+
+/// The sealed entry of a block of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub first_ns: u64,
+    pub last_ns: u64,
+    pub wire_bytes: u64,
+    pub captured_bytes: u64,
+    pub link: u32,
+}
+
+impl Entry {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(36);
+        for value in [self.first_ns, self.last_ns, self.wire_bytes, self.captured_bytes] {
+            put_u64(&mut out, value);
+        }
+        put_u32(&mut out, self.link);
+        out
+    }
+
+    pub fn decode(plain: &[u8]) -> Result<Self, TraceError> {
+        let mut input = super::codec::Reader(plain);
+        let entry = Self {
+            first_ns: input.u64()?,
+            last_ns: input.u64()?,
+            wire_bytes: input.u64()?,
+            captured_bytes: input.u64()?,
+            link: input.u32()?,
+        };
+        input.end()?;
+        Ok(entry)
+    }
+}
+
+fn floor_ms(ns: u64) -> u64 {
+    ns - ns % NS_PER_MS
+}
