@@ -43,14 +43,6 @@ pub enum KeyError {
         /// The time it was checked for.
         at_ns: u64,
     },
-    /// A certificate was issued for another role than the one asked.
-    #[error("the certificate is for {found}, not for {expected}\nuse the certificate of that role")]
-    CertificateRole {
-        /// The role in the certificate.
-        found: String,
-        /// The role that was asked for.
-        expected: &'static str,
-    },
     /// The keys of this epoch were destroyed on purpose.
     #[error(
         "the {what} keys of epoch {epoch} were destroyed\nnothing opens them again; ask for another window"
@@ -61,6 +53,11 @@ pub enum KeyError {
         /// The epoch number.
         epoch: u32,
     },
+    /// The identity of section P is kept elsewhere.
+    #[error(
+        "the payload identity is kept off this node\nopen payload where that identity is; the node serves headers and below"
+    )]
+    OffNode,
     /// A secret file can be read by others.
     #[error(
         "{} is readable by others (mode {mode:04o})\nrun: chmod 600 {}",

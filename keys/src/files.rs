@@ -99,3 +99,69 @@ fn check_mode(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_written_0600_and_never_over_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        write_secret(&path, b"one").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(&read_secret(&path).unwrap()[..], b"one");
+        assert!(write_secret(&path, b"two").is_err());
+        replace_secret(&path, b"two").unwrap();
+        assert_eq!(&read_secret(&path).unwrap()[..], b"two");
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused_with_the_fix() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        write_secret(&path, b"one").unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o610, 0o666] {
+            chmod(&path, mode);
+            let error = read_secret(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("(mode {mode:04o})")), "{error}");
+            assert!(
+                error.ends_with(&format!("run: chmod 600 {}", path.display())),
+                "{error}"
+            );
+        }
+        for mode in [0o600, 0o400] {
+            chmod(&path, mode);
+            assert!(read_secret(&path).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_leftover_of_a_killed_writer_is_no_obstacle() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        fs::write(folder.path().join("secret.new"), b"half").unwrap();
+        replace_secret(&path, b"whole").unwrap();
+        assert_eq!(&read_secret(&path).unwrap()[..], b"whole");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn absent_and_enormous_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        assert!(matches!(read_secret(&path), Err(KeyError::File { .. })));
+        File::create(&path)
+            .unwrap()
+            .set_len(MAX_SECRET_BYTES + 1)
+            .unwrap();
+        chmod(&path, 0o600);
+        assert!(matches!(read_secret(&path), Err(KeyError::Malformed { .. })));
+        assert!(replace_secret(&folder.path().join("absent/secret"), b"x").is_err());
+    }
+}

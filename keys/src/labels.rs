@@ -9,7 +9,6 @@ pub(crate) const DATA: &str = "data/";
 /// Sub-keys of a mapping key (`MappingKey::subkey`): `como/v1/mapping/` label.
 pub(crate) const MAPPING: &str = "mapping/";
 /// Key that seals the key file, from the root secret.
-#[allow(dead_code)]
 pub(crate) const KEY_FILE: &str = "key-file";
 
 /// Labels of the mapping sub-keys, one per family and field (`MappingKey::subkey`).

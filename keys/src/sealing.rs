@@ -149,3 +149,94 @@ pub struct WrappedKey {
     /// The sealed key, [`WRAPPED_BYTES`].
     pub ciphertext: Vec<u8>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_wrapped_key_opens_with_its_identity_purpose_and_place_only() {
+        let identity = Identity::generate();
+        let key = DataKey::generate();
+        let wrapped = identity.recipient().wrap(b"info", b"aad", &key);
+        assert_eq!(
+            (wrapped.enc.len(), wrapped.ciphertext.len()),
+            (ENC_BYTES, WRAPPED_BYTES)
+        );
+        assert_eq!(
+            identity.unwrap(b"info", b"aad", &wrapped).unwrap().expose(),
+            key.expose()
+        );
+        assert!(identity.unwrap(b"other", b"aad", &wrapped).is_err());
+        assert!(identity.unwrap(b"info", b"other", &wrapped).is_err());
+        assert!(Identity::generate().unwrap(b"info", b"aad", &wrapped).is_err());
+        // Wrapping twice shows nothing in common.
+        assert_ne!(identity.recipient().wrap(b"info", b"aad", &key), wrapped);
+    }
+
+    #[test]
+    fn identities_and_recipients_read_back() {
+        let identity = Identity::generate();
+        let recipient = identity.recipient();
+        assert_eq!(Identity::from_bytes(&identity.to_bytes()).recipient(), recipient);
+        let bytes = recipient.to_bytes();
+        assert_eq!(bytes.len(), RECIPIENT_BYTES);
+        assert_eq!(Recipient::from_bytes(&bytes).unwrap(), recipient);
+        assert_eq!(recipient.key_id(), KeyId::of(&bytes));
+    }
+
+    #[test]
+    fn malformed_recipients_and_wraps_are_refused() {
+        // ML-KEM's modulus check (FIPS 203, 7.2): coefficients above q.
+        for bad in [
+            &[][..],
+            &[0; RECIPIENT_BYTES - 1],
+            &[0; RECIPIENT_BYTES + 1],
+            &[0xff; RECIPIENT_BYTES],
+        ] {
+            assert!(Recipient::from_bytes(bad).is_err(), "{} bytes", bad.len());
+        }
+        let identity = Identity::generate();
+        let good = identity.recipient().wrap(b"", b"", &DataKey::generate());
+        for bad in [
+            WrappedKey {
+                enc: vec![],
+                ..good.clone()
+            },
+            WrappedKey {
+                enc: good.enc[1..].to_vec(),
+                ..good.clone()
+            },
+            WrappedKey {
+                ciphertext: vec![],
+                ..good.clone()
+            },
+            WrappedKey {
+                ciphertext: good.ciphertext[1..].to_vec(),
+                ..good.clone()
+            },
+        ] {
+            assert!(identity.unwrap(b"", b"", &bad).is_err());
+        }
+    }
+
+    #[test]
+    fn debug_is_redacted() {
+        assert_eq!(format!("{:?}", Identity::generate()), "[redacted]");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_flipped_bit_fails(at in 0..ENC_BYTES + WRAPPED_BYTES, bit in 0..8u8) {
+            let identity = Identity::generate();
+            let mut wrapped = identity.recipient().wrap(b"", b"", &DataKey::generate());
+            match at.checked_sub(ENC_BYTES) {
+                None => wrapped.enc[at] ^= 1 << bit,
+                Some(at) => wrapped.ciphertext[at] ^= 1 << bit,
+            }
+            prop_assert!(identity.unwrap(b"", b"", &wrapped).is_err());
+        }
+    }
+}

@@ -61,6 +61,10 @@ impl VerifyingKey {
         if key.is_weak() {
             return Err(bad("it has small order, so that anything would verify"));
         }
+        // A second encoding of a key would be a second key id, which a revocation does not name.
+        if key.to_edwards().compress().as_bytes() != bytes {
+            return Err(bad("it is not in canonical form"));
+        }
         Ok(Self(key))
     }
 
@@ -291,4 +295,140 @@ fn canonical_bytes(key: &VerifyingKey, role: &str, from_ns: u64, until_ns: u64) 
     bytes.extend_from_slice(&until_ns.to_be_bytes());
     bytes.extend_from_slice(role.as_bytes());
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The example of the DSSE specification (protocol.md, version 1.0.2).
+    #[test]
+    fn pae_is_dsse_v1() {
+        assert_eq!(
+            pae("http://example.com/HelloWorld", b"hello world"),
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
+        assert_eq!(pae("", b""), b"DSSEv1 0  0 ");
+        // Moving a byte between type and payload changes the encoding.
+        assert_ne!(pae("ab", b"c"), pae("a", b"bc"));
+    }
+
+    /// RFC 8032, 7.1, test 1: the key pair (the message differs, as ours is never bare).
+    #[test]
+    fn keys_are_ed25519() {
+        let seed = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+        let mut bytes = [0u8; 32];
+        hex::decode_to_slice(seed, &mut bytes).unwrap();
+        assert_eq!(
+            SigningKey::from_bytes(&bytes).verifying_key().hex(),
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+        );
+    }
+
+    #[test]
+    fn weak_and_malformed_keys_are_refused() {
+        let mut identity = [0u8; 32];
+        identity[0] = 1;
+        // The last is y = 18 written as p + 18: a point of high order, not canonical.
+        for bad in [identity, [0; 32], [0xff; 32]] {
+            assert!(VerifyingKey::from_bytes(&bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "00", "zz", &"0".repeat(63)] {
+            assert!(VerifyingKey::from_hex(bad).is_err());
+        }
+        let key = SigningKey::generate().verifying_key();
+        assert_eq!(VerifyingKey::from_hex(&format!(" {}\n", key.hex())).unwrap(), key);
+        assert_eq!(key.key_id().to_string().parse::<KeyId>().unwrap(), key.key_id());
+    }
+
+    #[test]
+    fn a_second_encoding_of_a_signature_is_refused() {
+        let key = SigningKey::generate();
+        let mut signature = key.sign_dsse("t", b"p");
+        // s + L is the same scalar, encoded again (RFC 8032, 8.4).
+        const L: [u8; 32] = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let mut carry = 0u16;
+        for (byte, l) in signature.0[32..].iter_mut().zip(L) {
+            carry += u16::from(*byte) + u16::from(l);
+            *byte = carry as u8;
+            carry >>= 8;
+        }
+        assert!(key.verifying_key().verify_dsse("t", b"p", &signature).is_err());
+    }
+
+    #[test]
+    fn a_certificate_holds_for_its_issuer_time_and_bytes_only() {
+        let (node, run) = (SigningKey::generate(), SigningKey::generate());
+        let certificate = Certificate::issue(&node, run.verifying_key(), "capture/run/1", 10, 20);
+        let issuer = node.verifying_key();
+        assert!(certificate.verify(&issuer, 10).is_ok());
+        assert!(certificate.verify(&issuer, 19).is_ok());
+        for outside in [0, 9, 20, u64::MAX] {
+            assert!(matches!(
+                certificate.verify(&issuer, outside),
+                Err(KeyError::CertificateTime { .. })
+            ));
+        }
+        assert!(certificate.verify(&run.verifying_key(), 10).is_err());
+        for changed in [
+            Certificate {
+                role: "capture/run/2".into(),
+                ..certificate.clone()
+            },
+            Certificate {
+                until_ns: 21,
+                ..certificate.clone()
+            },
+            Certificate {
+                from_ns: 9,
+                ..certificate.clone()
+            },
+            Certificate {
+                key: issuer,
+                ..certificate.clone()
+            },
+        ] {
+            assert!(changed.verify(&issuer, 15).is_err(), "{changed:?}");
+        }
+        assert_eq!(
+            Certificate::from_bytes(&certificate.to_bytes()).unwrap(),
+            certificate
+        );
+    }
+
+    #[test]
+    fn debug_is_redacted() {
+        assert_eq!(format!("{:?}", SigningKey::generate()), "[redacted]");
+    }
+
+    proptest! {
+        #[test]
+        fn a_signature_is_over_type_and_payload(
+            payload in proptest::collection::vec(any::<u8>(), 0..100),
+            at in 0..64usize,
+            bit in 0..8u8,
+        ) {
+            let key = SigningKey::generate();
+            let signature = key.sign_dsse("type", &payload);
+            let public = key.verifying_key();
+            prop_assert!(public.verify_dsse("type", &payload, &signature).is_ok());
+            prop_assert!(public.verify_dsse("Type", &payload, &signature).is_err());
+            let longer = [&payload[..], b"x"].concat();
+            prop_assert!(public.verify_dsse("type", &longer, &signature).is_err());
+            let stranger = SigningKey::generate().verifying_key();
+            prop_assert!(stranger.verify_dsse("type", &payload, &signature).is_err());
+            let mut flipped = signature;
+            flipped.0[at] ^= 1 << bit;
+            prop_assert!(public.verify_dsse("type", &payload, &flipped).is_err());
+        }
+
+        #[test]
+        fn hostile_certificates_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Certificate::from_bytes(&bytes);
+        }
+    }
 }
