@@ -14,13 +14,14 @@
 //! | 5 | audience key | epoch u32, key 32, name length u16, name |
 //! | 6, 7, 8 | destroyed trace, records, mapping epoch | epoch u32 |
 //! | 9 | payload recipient whose identity is kept off the node | public key 1216 |
+//! | 10 | former node signing key | public key 32 |
 
 use super::{Keyring, Section};
 use crate::aead::DataKey;
 use crate::mapping::MappingKey;
 use crate::root::{PassphraseParams, RootSecret};
 use crate::sealing::{Identity, RECIPIENT_BYTES, Recipient};
-use crate::signing::SigningKey;
+use crate::signing::{SigningKey, VerifyingKey};
 use crate::{KeyError, files, labels};
 use hkdf::Hkdf;
 use sha2::Sha256;
@@ -40,6 +41,7 @@ const DESTROYED_TRACE: u8 = 6;
 const DESTROYED_RECORDS: u8 = 7;
 const DESTROYED_MAPPING: u8 = 8;
 const OFF_NODE_PAYLOAD: u8 = 9;
+const FORMER_NODE_KEY: u8 = 10;
 
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,7 +130,8 @@ fn encode(keyring: &Keyring) -> Vec<u8> {
         + keyring
             .off_node_payload
             .as_ref()
-            .map_or(0, |_| 1 + RECIPIENT_BYTES);
+            .map_or(0, |_| 1 + RECIPIENT_BYTES)
+        + 33 * keyring.former_node_keys.len();
     let mut body = Vec::with_capacity(bytes + crate::aead::TAG_BYTES);
     let mut entry = |tag: u8, fields: &[&[u8]]| {
         body.push(tag);
@@ -174,6 +177,10 @@ fn encode(keyring: &Keyring) -> Vec<u8> {
     if let Some(recipient) = &keyring.off_node_payload {
         entry(OFF_NODE_PAYLOAD, &[&recipient.to_bytes()]);
     }
+    keyring
+        .former_node_keys
+        .iter()
+        .for_each(|key| entry(FORMER_NODE_KEY, &[&key.to_bytes()]));
     debug_assert_eq!(body.len(), bytes);
     body
 }
@@ -195,6 +202,11 @@ fn decode(body: &[u8]) -> Result<Keyring, &'static str> {
         if tag == OFF_NODE_PAYLOAD {
             let recipient = Recipient::from_bytes(&rest.take::<RECIPIENT_BYTES>()?);
             keyring.off_node_payload = Some(recipient.map_err(|_| "its payload recipient is no key")?);
+            continue;
+        }
+        if tag == FORMER_NODE_KEY {
+            let key = VerifyingKey::from_bytes(&rest.take()?).map_err(|_| "a former node key is no key")?;
+            keyring.former_node_keys.push(key);
             continue;
         }
         let epoch = u32::from_be_bytes(rest.take()?);
@@ -273,6 +285,7 @@ mod tests {
         keyring.destroy_epoch(19_999, Destroy::All);
         keyring.destroy_mapping_epoch(600);
         keyring.keep_payload_off_node(Identity::generate().recipient());
+        keyring.rotate_node_signing();
         keyring
     }
 

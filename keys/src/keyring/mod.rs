@@ -9,7 +9,7 @@ use crate::KeyError;
 use crate::mapping::MappingKey;
 use crate::root::RootSecret;
 use crate::sealing::{Identity, Recipient};
-use crate::signing::SigningKey;
+use crate::signing::{SigningKey, VerifyingKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -74,6 +74,7 @@ pub struct Keyring {
     destroyed_records: BTreeSet<u32>,
     destroyed_mappings: BTreeSet<u32>,
     off_node_payload: Option<Recipient>,
+    former_node_keys: Vec<VerifyingKey>,
 }
 
 /// Longest name of an audience, bytes.
@@ -96,6 +97,7 @@ impl Keyring {
             destroyed_records: BTreeSet::new(),
             destroyed_mappings: BTreeSet::new(),
             off_node_payload: None,
+            former_node_keys: Vec::new(),
         }
     }
 
@@ -107,6 +109,20 @@ impl Keyring {
     /// Seals the keyring into `path`, replacing it at once.
     pub fn save(&self, path: &Path, root: &RootSecret) -> Result<(), KeyError> {
         file::save(self, path, root)
+    }
+
+    /// Takes a new node signing key. What the former one signed stays verifiable: its public half is kept.
+    pub fn rotate_node_signing(&mut self) {
+        self.former_node_keys.push(self.node_signing.verifying_key());
+        self.node_signing = SigningKey::generate();
+    }
+
+    /// The public halves of the node's signing keys, the present one first, then the former ones from old
+    /// to new.
+    pub fn node_keys(&self) -> Vec<VerifyingKey> {
+        let mut keys = vec![self.node_signing.verifying_key()];
+        keys.extend(&self.former_node_keys);
+        keys
     }
 
     /// Whom capture seals a section to. An identity that is absent is made: save the keyring before the
@@ -301,6 +317,26 @@ mod tests {
         keyring.audience_key(0, "a").unwrap();
         assert!(keyring.destroy_mapping_epoch(0));
         assert!(keyring.mapping_key(0).is_err() && keyring.audience_key(0, "b").is_err());
+    }
+
+    #[test]
+    fn what_a_former_node_key_signed_stays_verifiable() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, log) = (folder.path().join("keys"), folder.path().join("audit.jsonl"));
+        let root = RootSecret::generate();
+        let mut keyring = Keyring::create();
+        for _ in 0..3 {
+            let mut audit = crate::audit::AuditLog::open(&log, keyring.node_signing.clone()).unwrap();
+            audit.append(1, &"rotated").unwrap();
+            audit.sign_head(2).unwrap();
+            keyring.rotate_node_signing();
+        }
+        keyring.save(&path, &root).unwrap();
+        let keyring = Keyring::load(&path, &root).unwrap();
+        assert_eq!(keyring.node_keys().len(), 4);
+        assert_eq!(keyring.node_keys()[0], keyring.node_signing.verifying_key());
+        assert_eq!(crate::audit::verify(&log, &keyring.node_keys()).unwrap().heads, 3);
+        assert!(crate::audit::verify(&log, &keyring.node_keys()[..1]).is_err());
     }
 
     #[test]
