@@ -1,0 +1,16 @@
+//! Who is known to this node: partners, developers, endorsed modules, other authorities. One small TOML
+//! file each under `registry/`, written by the administration commands, read by the supervisor at start
+//! and on SIGHUP.
+//!
+//! Holds public halves of keys only. Must never decide: policy does, on these facts.
+
+mod entries;
+mod load;
+mod write;
+
+pub use entries::{Authority, Developer, Endorsement, Partner, RegistryName};
+pub use load::{Registry, RegistryError};
+pub use write::{save_authority, save_developer, save_endorsement, save_partner};
+
+/// The folders of a registry.
+pub const FOLDERS: [&str; 4] = ["partners", "developers", "modules", "authorities"];
