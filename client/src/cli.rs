@@ -144,7 +144,7 @@ pub struct ModuleNew {
     /// Folder to make [default: ./NAME]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
-    /// Folder of como-kit in a clone of CoMo [default: a git dependency]
+    /// Folder of como-kit (modules/kit) in a clone of CoMo [default: the clone that built this program]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub kit: Option<PathBuf>,
 }
@@ -161,6 +161,10 @@ pub struct ModuleSign {
     /// Where to write the signed module (.cmod)
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub out: PathBuf,
+    /// Days until the signature expires
+    #[arg(long, value_name = "N", default_value_t = 365)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
 }
 
 /// A module, by name or hash.
@@ -331,11 +335,18 @@ pub struct DatasetPlot {
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Check that no line of an audit log was changed, cut out or put in
-    Verify {
-        /// The log
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-    },
+    Verify(AuditVerify),
+}
+
+/// `como audit verify`
+#[derive(Debug, Args)]
+pub struct AuditVerify {
+    /// The log
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The node's public signing key in hex [default: that of the node in your profile]
+    #[arg(long, value_name = "HEX")]
+    pub node_key: Option<String>,
 }
 
 /// What a dataset can be opened into.
@@ -349,6 +360,13 @@ pub enum Format {
     Jsonl,
     /// Apache Parquet, for DuckDB, pandas and Spark
     Parquet,
+}
+
+impl Format {
+    /// Whether a terminal would choke on it.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Self::Pcapng | Self::Parquet)
+    }
 }
 
 /// Access levels, by the words and numbers of the design.

@@ -195,7 +195,7 @@ impl Client {
         let mut pause = RETRY_PAUSE;
         for _ in 0..READ_RETRIES {
             match self.read_once(path).await {
-                Err(ClientError::Unreachable { .. }) if self.reached.load(Relaxed) => {
+                Err(error) if may_pass(&error) && self.reached.load(Relaxed) => {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
@@ -242,6 +242,15 @@ pub(crate) fn problem(status: StatusCode, body: &[u8]) -> ClientError {
         StatusCode::TOO_MANY_REQUESTS => ClientError::NodeFailed(problem),
         status if status.is_client_error() => ClientError::Rejected(problem),
         _ => ClientError::NodeFailed(problem),
+    }
+}
+
+/// Whether a read that failed so is worth another try: the network, or a node that restarts.
+pub(crate) fn may_pass(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } => true,
+        ClientError::NodeFailed(problem) => matches!(problem.status, 429 | 503),
+        _ => false,
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::{HeaderMap, StatusCode, header};
 
-use crate::client::{Client, Event, READ_RETRIES, RETRY_PAUSE, problem};
+use crate::client::{Client, Event, READ_RETRIES, RETRY_PAUSE, may_pass, problem};
 use crate::error::{ClientError, Result};
 use crate::keys::read_text;
 
@@ -35,7 +35,7 @@ pub(crate) async fn fetch(
                 part.finish(out)?;
                 return Ok(total);
             }
-            Err(error @ ClientError::Unreachable { .. }) => {
+            Err(error) if may_pass(&error) => {
                 if part.len() > before {
                     (failures, pause) = (0, RETRY_PAUSE);
                 }

@@ -15,6 +15,9 @@ pub const VERSION: u16 = 1;
 /// below the node's limit of ten minutes.
 pub const VALID_NS: u64 = 5 * 60 * crate::time::NS_PER_S;
 
+/// Largest signed module in a request, in bytes (capnp/schema/api.capnp).
+pub const MAX_MODULE_BYTES: u64 = 4 << 20;
+
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 /// Nanoseconds in a second.
 pub const NS_PER_S: u64 = 1_000_000_000;
 /// Nanoseconds in a day of packet time.
-const NS_PER_DAY: u64 = 86_400 * NS_PER_S;
+pub const NS_PER_DAY: u64 = 86_400 * NS_PER_S;
 
 /// A stretch of time, at least one nanosecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,36 @@
+//! `como audit verify`: whether a node's audit log is whole.
+
+use como_keys::KeyError;
+use serde_json::json;
+
+use super::Context;
+use crate::cli::AuditVerify;
+use crate::error::{ClientError, Result};
+use crate::render;
+
+pub fn verify(context: &Context, args: &AuditVerify) -> Result<()> {
+    let node_key = context.node_key(args.node_key.as_deref())?;
+    let report = como_keys::audit::verify(&args.file, &node_key).map_err(|error| match error {
+        KeyError::File { path, source, .. } => ClientError::read(&path, source),
+        other => ClientError::of_verification(other),
+    })?;
+    let mut text = format!(
+        "{}: whole; {} lines, {} signed heads, last hash {}\n",
+        args.file.display(),
+        render::count(report.lines),
+        render::count(report.heads),
+        report.last_hash
+    );
+    if report.unsigned_tail > 0 {
+        text.push_str(&format!(
+            "The last {} lines are chained but not signed yet: ask again after the next signed head.\n",
+            render::count(report.unsigned_tail)
+        ));
+    }
+    let value = json!({
+        "file": args.file, "lines": report.lines, "heads": report.heads,
+        "unsigned_tail": report.unsigned_tail, "last_hash": report.last_hash,
+    });
+    context.output.result(&value, &text);
+    Ok(())
+}
