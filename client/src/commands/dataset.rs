@@ -1,8 +1,8 @@
 //! `como dataset info | verify | open | plot`.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, IsTerminal as _};
+use std::path::Path;
 
 use como_dataset::{Chunk, Completeness, DatasetError, DatasetReader, Head, Header, Schema, Verified};
 use serde_json::{Value, json};
@@ -121,26 +121,11 @@ fn open(context: &Context, args: &DatasetOpen) -> Result<()> {
             "pipe it into a program, or name a file with -o",
         ));
     }
-    let reader = reader(context, &args.dataset.file)?;
-    let mut bar = context.output.progress();
-    let mut progress = |done: u64, total: u64| bar.to("opening", done, total, false);
-    let result = if to_stdout {
-        {
-            let _ = (&reader, &mut progress);
-            Ok(0)
-        }
-    } else {
-        to_file(&args.out, |_| Ok(0))
-    };
-    bar.end();
-    let written = result?;
-    if !to_stdout {
-        let text = format!("{}: {} items\n", args.out.display(), render::count(written));
-        context
-            .output
-            .result(&json!({ "file": args.out, "items": written }), &text);
-    }
-    Ok(())
+    let _reader = reader(context, &args.dataset.file)?;
+    Err(ClientError::usage(
+        "this como is built without converters",
+        "update it",
+    ))
 }
 
 fn plot(context: &Context, args: &DatasetPlot) -> Result<()> {
@@ -191,24 +176,6 @@ fn joined(context: &Context, node: &str) -> Option<Profile> {
         .into_iter()
         .filter_map(|name| profile::find(&keys, Some(&name)).ok());
     profiles.into_iter().find(|profile| profile.node.as_str() == node)
-}
-
-/// Writes beside the file and renames: a half file never stands under the final name.
-fn to_file(out: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<u64>) -> Result<u64> {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".part");
-    let part = PathBuf::from(name);
-    let failed = |error| ClientError::write(out, error);
-    let mut file = BufWriter::new(File::create(&part).map_err(failed)?);
-    let result = write(&mut file).and_then(|written| {
-        file.flush().map_err(failed)?;
-        std::fs::rename(&part, out).map_err(failed)?;
-        Ok(written)
-    });
-    if result.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    result
 }
 
 fn open_file(file: &Path) -> Result<BufReader<File>> {
