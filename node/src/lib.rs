@@ -4,9 +4,11 @@
 //! never import each other; `roles.rs` alone names them all.
 
 pub mod admin;
+pub mod capture;
 pub mod config;
 pub mod link;
 pub mod process;
 pub mod query;
 pub mod registry;
+pub mod storage;
 pub mod trace;

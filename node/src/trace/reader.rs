@@ -69,6 +69,8 @@ pub enum WindowItem {
 pub struct SegmentInfo {
     /// The signed header.
     pub header: SegmentHeader,
+    /// Bytes of the header frame at the start of the file.
+    pub header_bytes: u64,
     /// The signed footer; none while the segment is open or where a crash cut it (`unsealed end`).
     pub footer: Option<SegmentFooter>,
     /// Bytes on disk.
@@ -156,6 +158,16 @@ impl SegmentReader {
                 what,
             }))
         })
+    }
+
+    /// Whether all sections of a block are unchanged, as far as a hash without a key can tell.
+    pub fn is_whole(&self, block: &BlockRef) -> bool {
+        scan::read_range(
+            &self.file,
+            block.position + BLOCK_HEADER_BYTES as u64,
+            block.header.body_bytes() as usize,
+        )
+        .is_ok_and(|body| como_keys::digest::blake3(&body) == block.header.body_hash)
     }
 
     /// Everything that touches a window of packet time, in the order of capture. `groups` says which
@@ -435,6 +447,7 @@ impl SegmentReader {
         let file_bytes = self.file.metadata()?.len();
         Ok(SegmentInfo {
             header: self.header.clone(),
+            header_bytes: self.blocks_start,
             footer: self.footer.clone(),
             file_bytes,
             packets,

@@ -185,6 +185,11 @@ pub struct LedgerStart {
 }
 
 impl LedgerStart {
+    /// The segment's id.
+    pub fn segment(&self) -> SegmentId {
+        self.header.segment
+    }
+
     /// The header frame and the ledger.
     pub fn open(mut self, predecessor: Option<Predecessor>) -> (Vec<u8>, SegmentLedger) {
         self.header.predecessor = predecessor;

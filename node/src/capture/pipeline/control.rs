@@ -1,0 +1,94 @@
+//! What the pipeline's threads and its owner share: the stop flag, the acknowledged sequence, counters.
+//! Must never hold packets.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a wait looks at the stop flag.
+const WAKE: Duration = Duration::from_millis(50);
+
+#[derive(Default)]
+pub(super) struct Control {
+    stop: AtomicBool,
+    /// One more than the highest acknowledged sequence.
+    acknowledged: Mutex<u64>,
+    changed: Condvar,
+    pub counters: Counters,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        /// Counters that only grow.
+        #[derive(Default)]
+        pub struct Counters { $($(#[$doc])* pub $name: AtomicU64,)* }
+
+        /// The counters at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Snapshot { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Counters {
+            /// Their present values.
+            pub fn snapshot(&self) -> Snapshot {
+                Snapshot { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+counters! {
+    /// Packets that the source gave.
+    received_packets;
+    /// Packets in sealed blocks.
+    stored_packets;
+    /// Their captured bytes.
+    stored_bytes;
+    /// Bytes of sealed blocks.
+    sealed_bytes;
+    /// Packets dropped because the queue was full.
+    dropped_packets;
+    /// Packets without a view below `payload`.
+    denied_packets;
+    /// Packets whose dissection panicked or that were set aside.
+    undissected_packets;
+    /// Packets that live modules did not get.
+    shed_packets;
+}
+
+impl Counters {
+    pub(super) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+impl Control {
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub fn acknowledge(&self, sequence: u64) {
+        let mut acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        *acknowledged = (*acknowledged).max(sequence + 1);
+        self.changed.notify_all();
+    }
+
+    /// Waits until a sequence is acknowledged; false: told to stop meanwhile.
+    pub fn wait_acknowledged(&self, sequence: u64) -> bool {
+        let mut acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        while *acknowledged <= sequence {
+            if self.stopped() {
+                return false;
+            }
+            acknowledged = self
+                .changed
+                .wait_timeout(acknowledged, WAKE)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+}

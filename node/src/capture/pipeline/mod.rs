@@ -1,0 +1,228 @@
+//! From a source to sealed blocks: one thread reads, several treat and seal, one puts in order.
+//!
+//! ```text
+//! source -> [dispatch] -> jobs -> [worker]* -> done -> [order] -> SealedItem (to storage)
+//!                |                                        \---> LiveBlock (to live modules, sheds)
+//!                \-- at most `queue_blocks` blocks in flight; a file waits, a link drops newest --/
+//! ```
+//! The pipeline knows no other process: its output is a channel. Must never reorder, renumber or drop
+//! silently: received = stored + counted losses.
+
+mod control;
+mod dispatch;
+mod order;
+mod treat;
+mod views;
+mod worker;
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use thiserror::Error;
+
+pub use control::{Counters, Snapshot};
+pub use views::{LiveBlock, ViewSink};
+
+use crate::capture::source::{PacketSource, SourceError};
+use crate::trace::{EpochKeys, ResumePoint, Retain, RunKey, SealedItem, SourceId, TraceError};
+use control::Control;
+
+/// Most worker threads of one pipeline.
+const MAX_WORKERS: usize = 64;
+
+/// How to capture one source.
+#[derive(Clone, Debug)]
+pub struct PipelineConfig {
+    /// SPIFFE id of the node.
+    pub node: String,
+    /// Id of the source.
+    pub source: SourceId,
+    /// The source for people: file name or interface.
+    pub source_description: String,
+    /// Which sections to keep.
+    pub retain: Retain,
+    /// A segment ends once it has this many captured bytes.
+    pub segment_bytes: u64,
+    /// A block ends once it has this many captured bytes.
+    pub block_bytes: usize,
+    /// A block has at most this many packets.
+    pub block_packets: usize,
+    /// A block of a live or paced source waits at most this long for more packets, wall time.
+    pub flush_after: Duration,
+    /// Worker threads; 0: one for each core.
+    pub workers: usize,
+    /// Blocks between source and storage. When all are in flight, a file waits and a link drops newest.
+    pub queue_blocks: usize,
+    /// Where the source continues: what it gives first has this number.
+    pub resume: ResumePoint,
+    /// This many packets go one by one, each only after storage has the one before: finds a packet that
+    /// kills capture.
+    pub careful_packets: u64,
+    /// The number of a packet known to kill capture: stored undissected.
+    pub undissected: Option<u64>,
+}
+
+impl PipelineConfig {
+    /// Defaults for a source.
+    pub fn new(node: &str, source: SourceId, source_description: &str) -> Self {
+        Self {
+            node: node.to_owned(),
+            source,
+            source_description: source_description.to_owned(),
+            retain: Retain::default(),
+            segment_bytes: 256 << 20,
+            block_bytes: 128 << 10,
+            block_packets: 4096,
+            flush_after: Duration::from_millis(500),
+            workers: 0,
+            queue_blocks: 64,
+            resume: ResumePoint::default(),
+            careful_packets: 0,
+            undissected: None,
+        }
+    }
+}
+
+/// Why a pipeline ended early.
+#[derive(Debug, Error)]
+pub enum PipelineError {
+    /// The source does not read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A segment cannot be sealed.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// The supervisor gives no keys for an epoch.
+    #[error(
+        "no keys for sealing epoch {epoch}: {why}\npackets of a destroyed epoch cannot be stored; check the clock or the file"
+    )]
+    NoEpochKeys {
+        /// Days since the Unix epoch.
+        epoch: u32,
+        /// What the supervisor says.
+        why: String,
+    },
+    /// A thread of the pipeline ended by itself.
+    #[error("a thread of the capture pipeline died\nthis is a defect of the program: please report it")]
+    ThreadDied,
+}
+
+/// Asks for the keys of a sealing epoch; may wait for the supervisor.
+pub type EpochKeysFn = Box<dyn FnMut(u32) -> Result<EpochKeys, PipelineError> + Send>;
+
+/// A running pipeline.
+pub struct Pipeline {
+    items: Receiver<SealedItem>,
+    control: Arc<Control>,
+    threads: Vec<JoinHandle<Result<(), PipelineError>>>,
+}
+
+impl Pipeline {
+    /// Starts the threads. `views` gets every block for live modules, as far as it keeps up.
+    pub fn start(
+        config: PipelineConfig,
+        run: RunKey,
+        source: Box<dyn PacketSource>,
+        epoch_keys: EpochKeysFn,
+        views: Option<ViewSink>,
+    ) -> Self {
+        let workers = match config.workers {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            some => some,
+        };
+        let workers = workers.min(MAX_WORKERS);
+        let in_flight = config.queue_blocks.max(workers + 2);
+        let control = Arc::new(Control::default());
+        // The permits bound everything in flight, so that none of these channels ever fills.
+        let (permit_back, permits) = sync_channel(in_flight);
+        for _ in 0..in_flight {
+            permit_back.send(()).expect("there is room for every permit");
+        }
+        let (job_out, job_in) = sync_channel(in_flight);
+        // A block may open a segment and close another.
+        let (done_out, done_in) = sync_channel(3 * in_flight);
+        let (item_out, items) = sync_channel(in_flight);
+        let jobs = Arc::new(Mutex::new(job_in));
+        let mut threads = Vec::with_capacity(workers + 2);
+        for index in 0..workers {
+            let worker = worker::Worker {
+                jobs: jobs.clone(),
+                done: done_out.clone(),
+                control: control.clone(),
+                undissected: config.undissected,
+                keep_views: views.is_some(),
+            };
+            threads.push(spawn(format!("seal-{index}"), move || worker.run()));
+        }
+        let order = order::Order::new(
+            done_in,
+            item_out,
+            permit_back,
+            views,
+            control.clone(),
+            config.source,
+        );
+        threads.push(spawn("order".to_owned(), move || order.run()));
+        let dispatch = dispatch::Dispatch::new(
+            config,
+            run,
+            epoch_keys,
+            permits,
+            job_out,
+            done_out,
+            control.clone(),
+        );
+        threads.push(spawn("dispatch".to_owned(), move || dispatch.run(source)));
+        Self {
+            items,
+            control,
+            threads,
+        }
+    }
+
+    /// The sealed items, in order of their sequence; closed after the last.
+    pub fn items(&self) -> &Receiver<SealedItem> {
+        &self.items
+    }
+
+    /// Storage has everything up to and including this sequence.
+    pub fn acknowledge(&self, sequence: u64) {
+        self.control.acknowledge(sequence);
+    }
+
+    /// Stops reading; what was read is sealed, the segment closed, the channel ended.
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> Snapshot {
+        self.control.counters.snapshot()
+    }
+
+    /// Waits for the threads and gives the first error of any. Items not taken are lost.
+    pub fn join(self) -> Result<(), PipelineError> {
+        drop(self.items);
+        self.control.stop();
+        let mut result = Ok(());
+        for thread in self.threads {
+            let ended = thread.join().unwrap_or(Err(PipelineError::ThreadDied));
+            if result.is_ok() {
+                result = ended;
+            }
+        }
+        result
+    }
+}
+
+fn spawn(
+    name: String,
+    run: impl FnOnce() -> Result<(), PipelineError> + Send + 'static,
+) -> JoinHandle<Result<(), PipelineError>> {
+    thread::Builder::new()
+        .name(name)
+        .spawn(run)
+        .expect("the system starts a few threads")
+}

@@ -1,0 +1,125 @@
+//! Dissection and anonymization of a batch, safe against packets that make them panic. Such a packet is
+//! kept undissected: all of it in section P, nothing in A but length, time and the reason.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use como_anonymize::{
+    Anonymizer, DenyReason, LinkType, Outcome, RawPacket, RowMeta, View, describe, dissect,
+};
+use como_policies::AccessLevel;
+
+use crate::trace::PacketBatch;
+
+/// A batch as section A sees it.
+pub(super) struct Treated {
+    pub view: View,
+    /// Bytes of each packet that are header: section R.
+    pub header_len: Vec<u32>,
+    pub denied: u64,
+    pub undissected: u64,
+}
+
+/// Treats every packet; the one numbered `undissected` is not looked at.
+pub(super) fn treat(batch: &PacketBatch, anonymizer: &Anonymizer, undissected: Option<u64>) -> Treated {
+    treat_with(batch, undissected, |packet, frame| {
+        treat_packet(packet, anonymizer, frame)
+    })
+}
+
+fn treat_with(
+    batch: &PacketBatch,
+    undissected: Option<u64>,
+    treat_packet: impl Fn(&RawPacket<'_>, &mut Vec<u8>) -> (RowMeta, usize),
+) -> Treated {
+    let mut treated = Treated {
+        view: View::new(AccessLevel::Anonymized, LinkType(batch.link)),
+        header_len: Vec::with_capacity(batch.len()),
+        denied: 0,
+        undissected: 0,
+    };
+    let mut frame = Vec::with_capacity(256);
+    for (row, packet) in batch.packets().enumerate() {
+        frame.clear();
+        let set_aside = undissected == Some(batch.first_packet + row as u64);
+        let result = if set_aside {
+            None
+        } else {
+            catch_unwind(AssertUnwindSafe(|| treat_packet(&packet, &mut frame))).ok()
+        };
+        let (meta, header_len) = result.unwrap_or_else(|| {
+            frame.clear();
+            treated.undissected += 1;
+            (undissected_meta(&packet), 0)
+        });
+        treated.denied += u64::from(meta.deny != 0);
+        // A frame is never longer than its packet, a batch far below the 4 GiB that a view can hold.
+        let pushed = treated.view.push(&describe(&meta, packet.link, &frame), &frame);
+        debug_assert!(pushed);
+        treated.header_len.push(header_len as u32);
+    }
+    treated
+}
+
+fn treat_packet(packet: &RawPacket<'_>, anonymizer: &Anonymizer, frame: &mut Vec<u8>) -> (RowMeta, usize) {
+    let dissection = dissect(packet.link, packet.data);
+    let mut meta = RowMeta::of_packet(packet, &dissection);
+    meta.ts_ns = floored(packet.ts_ns);
+    if let Outcome::Denied(reason) = anonymizer.anonymize_dissected(packet.data, &dissection, frame) {
+        meta.deny = reason.as_u8();
+    }
+    (meta, dissection.header_len.min(packet.data.len()))
+}
+
+fn undissected_meta(packet: &RawPacket<'_>) -> RowMeta {
+    RowMeta {
+        ts_ns: floored(packet.ts_ns),
+        wire_len: packet.wire_len,
+        weight: 1,
+        deny: DenyReason::Undissected.as_u8(),
+        src_class: 0,
+        dst_class: 0,
+        checksums: 0,
+    }
+}
+
+fn floored(ts_ns: u64) -> u64 {
+    ts_ns - ts_ns % AccessLevel::Anonymized.grain_ns()
+}
+
+#[cfg(test)]
+mod tests {
+    use como_keys::mapping::MappingKey;
+
+    use super::*;
+
+    fn batch() -> PacketBatch {
+        let mut batch = PacketBatch::new(1, 10, 1024);
+        for n in 0..5u8 {
+            batch.push(1_500_000 * u64::from(n), 60, &[n; 60]);
+        }
+        batch
+    }
+
+    #[test]
+    fn a_packet_that_panics_is_kept_undissected() {
+        let treated = treat_with(&batch(), None, |packet, _| {
+            assert_ne!(packet.data[0], 3, "a defect in dissection");
+            (undissected_meta(packet), 7)
+        });
+        assert_eq!(treated.header_len, [7, 7, 7, 0, 7]);
+        assert_eq!((treated.view.len(), treated.undissected), (5, 1));
+    }
+
+    #[test]
+    fn a_packet_that_is_set_aside_is_not_looked_at() {
+        let anonymizer = Anonymizer::new(&MappingKey::generate());
+        let treated = treat(&batch(), &anonymizer, Some(12));
+        assert_eq!(treated.undissected, 1);
+        assert_eq!(treated.header_len[2], 0);
+        assert_eq!(treated.view.columns.deny[2], DenyReason::Undissected.as_u8());
+        assert_eq!(
+            treated.view.columns.ts_ns,
+            [0, 1_000_000, 3_000_000, 4_000_000, 6_000_000]
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Storage: sealed bytes to disk and back. Must never hold a key: all it keeps is ciphertext.
+
+pub mod ring;

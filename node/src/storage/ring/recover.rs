@@ -1,0 +1,163 @@
+//! What a start finds: finished segments are listed, an open one is scanned and its torn tail cut, leftovers
+//! of creations and expiries are removed. Needs no key and no person.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::segment::{OpenSegment, State, Stored};
+use super::{Ring, RingError};
+use crate::trace::{ResumePoint, ScanEnd, SegmentReader, scan};
+
+/// What recovery found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Segments that were being written.
+    pub open_segments: usize,
+    /// Segments with damage before their end: kept as they are, ended without footer.
+    pub damaged_segments: usize,
+    /// Bytes cut off their ends: never acknowledged.
+    pub torn_bytes: u64,
+    /// Files that are no segments any more, renamed to `*.bad`: the operator may look at them.
+    pub unreadable: Vec<PathBuf>,
+}
+
+impl Ring {
+    pub(super) fn recover(&mut self, manifest_known: bool) -> Result<Recovered, RingError> {
+        let mut recovered = Recovered::default();
+        for (ordinal, path) in segment_files(&self.dir)? {
+            self.manifest.next_ordinal = self.manifest.next_ordinal.max(ordinal + 1);
+            let open = path.extension().is_some_and(|extension| extension == "open");
+            let result = if open {
+                self.recover_open(ordinal, &path, &mut recovered)
+            } else {
+                self.list(ordinal, &path, manifest_known)
+            };
+            match result {
+                Err(RingError::Trace(_)) if self.manifest.has_expired(&path) => {
+                    fs::remove_file(&path).map_err(|error| RingError::io(&path, error))?;
+                }
+                Err(RingError::Trace(error)) => {
+                    // A header that does not read: a creation that a crash cut short, an expiry likewise, or
+                    // real damage. Nothing of it can be opened without the header.
+                    tracing::warn!(%error, file = %path.display(), "set aside");
+                    let aside = path.with_extension("bad");
+                    fs::rename(&path, &aside).map_err(|error| RingError::io(&path, error))?;
+                    recovered.unreadable.push(aside);
+                }
+                other => other?,
+            }
+        }
+        Ok(recovered)
+    }
+
+    fn list(&mut self, ordinal: u64, path: &Path, manifest_known: bool) -> Result<(), RingError> {
+        let stored = Stored::load(path.to_owned())?;
+        if !manifest_known {
+            let file = File::open(path).map_err(|error| RingError::io(path, error))?;
+            let reader = SegmentReader::open(file).map_err(|error| RingError::Trace(Box::new(error)))?;
+            if let Some(last) = reader.blocks().flatten().last() {
+                let point = ResumePoint {
+                    offset: last.header.offset_after,
+                    next_packet: last.header.next_packet(),
+                };
+                self.manifest.advance(last.header.source, point);
+            }
+        }
+        self.stored.insert(ordinal, stored);
+        Ok(())
+    }
+
+    fn recover_open(
+        &mut self,
+        ordinal: u64,
+        path: &Path,
+        recovered: &mut Recovered,
+    ) -> Result<(), RingError> {
+        let file = File::open(path).map_err(|error| RingError::io(path, error))?;
+        let report = scan(&file).map_err(|error| RingError::Trace(Box::new(error)))?;
+        recovered.open_segments += 1;
+        if let Some(last) = &report.last {
+            let point = ResumePoint {
+                offset: last.offset_after,
+                next_packet: last.next_packet(),
+            };
+            self.manifest.advance(last.source, point);
+        }
+        let id = report.header.segment;
+        match report.tail {
+            // The crash came between footer and rename.
+            ScanEnd::Sealed(_) => {
+                let end = file.metadata().map_err(|error| RingError::io(path, error))?.len();
+                let segment =
+                    OpenSegment::recovered(path.to_owned(), ordinal, report.header, end, report.blocks)?;
+                self.open.insert(id, segment);
+                self.manifest.save(&self.dir)?;
+                self.finish(id, State::Sealed)
+            }
+            // A damaged block with good ones behind it is no torn tail: they stay, and nothing is added.
+            ScanEnd::Torn { .. } if self.last_block_after(path, report.end)? => {
+                let end = file.metadata().map_err(|error| RingError::io(path, error))?.len();
+                let segment =
+                    OpenSegment::recovered(path.to_owned(), ordinal, report.header, end, report.blocks)?;
+                self.open.insert(id, segment);
+                recovered.damaged_segments += 1;
+                self.cut(id)
+            }
+            tail => {
+                if let ScanEnd::Torn { bytes, .. } = tail {
+                    recovered.torn_bytes += bytes;
+                }
+                let segment = OpenSegment::recovered(
+                    path.to_owned(),
+                    ordinal,
+                    report.header,
+                    report.end,
+                    report.blocks,
+                )?;
+                self.open.insert(id, segment);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Ring {
+    /// Whether whole blocks follow a damaged place; the source then stands after the last of them.
+    fn last_block_after(&mut self, path: &Path, position: u64) -> Result<bool, RingError> {
+        let file = File::open(path).map_err(|error| RingError::io(path, error))?;
+        let reader = SegmentReader::open(file).map_err(|error| RingError::Trace(Box::new(error)))?;
+        let last = reader
+            .blocks()
+            .flatten()
+            .filter(|block| block.position > position && reader.is_whole(block))
+            .last();
+        if let Some(last) = &last {
+            let point = ResumePoint {
+                offset: last.header.offset_after,
+                next_packet: last.header.next_packet(),
+            };
+            self.manifest.advance(last.header.source, point);
+        }
+        Ok(last.is_some())
+    }
+}
+
+/// Segment files by age.
+fn segment_files(dir: &Path) -> Result<Vec<(u64, PathBuf)>, RingError> {
+    let folder = dir.join("segments");
+    let entries = fs::read_dir(&folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .map_err(|error| RingError::io(&folder, error))?
+        .into_iter()
+        .filter_map(|entry| {
+            let path = entry.path();
+            let known = path
+                .extension()
+                .is_some_and(|e| e == "open" || e == "seg" || e == "cut");
+            let ordinal = path.file_name()?.to_str()?.split_once('-')?.0.parse().ok()?;
+            known.then_some((ordinal, path))
+        })
+        .collect();
+    found.sort();
+    Ok(found)
+}
