@@ -1,43 +1,114 @@
 //! Filters: a documented subset of pcap-filter, parsed by our own code and evaluated on the columns of the
 //! asker's view. Never sees a packet, never resolves a name.
+//!
+//! ```text
+//! ip  ip6  arp  tcp  udp  icmp  icmp6            ip proto N   ip6 proto N   proto N
+//! [ip|ip6|arp] [src|dst|src or dst|src and dst] host A        the word `host` may be left out
+//! [ip|ip6|arp] [src|dst|...] net A/BITS          net A mask M    net 10.1 (= 10.1.0.0/16)
+//! [tcp|udp] [src|dst|...] port N                 [tcp|udp] [...] portrange N-M
+//! ether [src|dst|...] host MAC                   vlan [ID]
+//! len OP N   greater N   less N                  OP is one of  =  ==  !=  <  <=  >  >=
+//! tcp[tcpflags] OP V     tcp[tcpflags] & V OP V  V is a number or flag names: (tcp-syn|tcp-ack)
+//! not E  ! E   E and E  E && E   E or E  E || E   ( E )
+//! ```
+//!
+//! As in pcap-filter, `and` and `or` have equal precedence and group from left to right, and a value without a
+//! keyword repeats the keywords before it: `port 80 or 443`. Unlike there, `vlan` tells tagged packets and
+//! shifts nothing: all other words look into the tag anyway. An empty text is the filter that all packets pass.
+
+mod ast;
+mod eval;
+mod lexer;
+mod parser;
 
 use thiserror::Error;
 
 use crate::bitmap::Bitmap;
 use crate::columns::Columns;
+use ast::Expr;
+
+/// Longest filter text, bytes.
+pub const MAX_FILTER_BYTES: usize = 4096;
+/// Deepest nesting of parentheses and negations.
+pub const MAX_FILTER_DEPTH: usize = 32;
+/// Most tests in one filter.
+pub const MAX_FILTER_TESTS: usize = 256;
 
 /// A parsed filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {}
+pub struct Filter(Expr);
 
-/// Why a text is not a filter.
+/// Why a text is not a filter. Two lines: what is wrong and where, what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{message}")]
+#[error("filter, column {}: {what}\n{advice}", position + 1)]
 pub struct FilterError {
-    /// Byte offset of the word in question.
+    /// Byte offset of the word in question, from 0.
     pub position: usize,
-    message: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub advice: &'static str,
+}
+
+impl FilterError {
+    fn new(position: usize, what: impl Into<String>, advice: &'static str) -> Self {
+        FilterError {
+            position,
+            what: what.into(),
+            advice,
+        }
+    }
+
+    /// The filter with a caret under the word, then the error.
+    pub fn with_caret(&self, text: &str) -> String {
+        let clean: String = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let column = text
+            .char_indices()
+            .take_while(|(at, _)| *at < self.position)
+            .count();
+        format!("{clean}\n{:column$}^\n{self}", "")
+    }
 }
 
 impl Filter {
     /// The filter that every packet passes.
     pub fn any() -> Self {
-        todo!()
+        Filter(Expr::Any)
     }
+
     /// Parses a filter.
-    pub fn parse(_text: &str) -> Result<Self, FilterError> {
-        todo!()
+    ///
+    /// # Errors
+    /// Names the first word that is not of the subset, with its position.
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        parser::parse(text).map(Filter)
     }
+
     /// The rows that pass.
-    pub fn eval(&self, _columns: &Columns) -> Bitmap {
-        todo!()
+    pub fn eval(&self, columns: &Columns) -> Bitmap {
+        self.0.eval(columns)
     }
-    /// The one spelling of this filter.
+
+    /// One spelling for all that parse to the same; parsing it gives the same filter. Empty for `any`.
     pub fn canonical(&self) -> String {
-        todo!()
+        self.0.to_string()
     }
-    /// Whether it names values that are pseudonyms below `headers`.
+
+    /// Whether it is the filter that every packet passes.
+    pub fn is_any(&self) -> bool {
+        self.0 == Expr::Any
+    }
+
+    /// Whether it names values that are pseudonyms below `headers`: then it holds for one audience and epoch.
     pub fn names_pseudonyms(&self) -> bool {
-        todo!()
+        self.0.tests().any(ast::Test::names_pseudonym)
+    }
+
+    /// Both filters at once: what a requester's and a module's filter make together on one view.
+    pub fn and(self, other: Filter) -> Filter {
+        Filter(Expr::and(self.0, other.0))
     }
 }
