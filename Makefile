@@ -1,0 +1,71 @@
+# Every task of the project. Each target says what it needs and brings it (`make setup`); none needs another one first.
+# Recipes stay one line where they can: what is longer lives in scripts/, modules/build.sh and capnp/regenerate.sh.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# One set of packages and targets for every cargo command: features unify in one way, so that clippy, tests and docs
+# share what they compile.
+ALL := --workspace --all-targets
+BIN := $(or $(CARGO_TARGET_DIR),target)/release
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+.PHONY: help setup setup-demo setup-bench guests build demo test fmt fmt-check lint doc bench bench-micro schema clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what building and testing need (apt packages, the wasm target)
+	@scripts/setup build
+
+setup-demo: setup
+	@scripts/setup demo
+
+setup-bench: setup
+	@scripts/setup bench
+
+guests: setup ## Compile the standard modules to WebAssembly
+	@modules/build.sh
+
+build: setup ## Build the programs `como` and `como-node` for use
+	cargo build --release -p como-node -p como-client
+
+demo: setup-demo build guests ## Run a node and its users on loopback (PCAP=file or IFACE=eth0 for your own packets)
+	cargo build --release -p como-tests --bin como-generate
+	@BIN=$(BIN) PCAP='$(PCAP)' IFACE='$(IFACE)' scripts/demo
+
+# Documentation before tests, so that the last lines are the tests' own. Binaries first: end-to-end tests start them.
+test: fmt-check lint guests doc ## Check format, lints and docs, then run every test
+	cargo build --workspace --bins --tests
+ifdef NEXTEST
+	cargo test --workspace --doc
+	cargo nextest run --workspace --no-fail-fast
+else
+	cargo test --workspace --no-fail-fast
+endif
+
+fmt: ## Format the sources
+	cargo fmt --all
+
+fmt-check:
+	cargo fmt --all --check
+
+lint: setup ## Lints; a warning is an error
+	cargo clippy $(ALL) -- -D warnings
+
+doc: setup ## Build the documentation; a warning is an error
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+bench: setup-bench build guests ## Measure against peers and aims (TRACE=file.pcap); the same as JSON in target/bench.json
+	cargo build --release -p como-tests --bin como-generate --bin como-bench
+	@$(BIN)/como-bench $(if $(TRACE),--trace '$(TRACE)')
+
+bench-micro: setup ## Micro benchmarks of the crates
+	cargo bench --workspace --benches
+
+schema: ## Compile the Cap'n Proto schemas after a change (Debian package capnproto)
+	@capnp/regenerate.sh
+
+clean: ## Remove what was built
+	cargo clean
