@@ -1,1 +1,220 @@
-//! Placeholder.
+//! `topports`: the k TCP and UDP ports with most bytes (module `topports` of the original CoMo). Owns an exact
+//! table of all 2 x 65536 ports; below `headers` a port outside the exact list is a pseudonym.
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+use como_kit::prelude::*;
+
+const PORTS: usize = 1 << 16;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// Bit of `fragment`: the packet has no transport header.
+const NOT_FIRST: u8 = 2;
+/// Largest `k`, as in module.toml.
+const K_MAX: usize = 100;
+/// Returned by `init` without a usable `k`.
+const BAD_K: i32 = 1;
+
+#[derive(Clone, Copy)]
+struct Counter {
+    packets: u64,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    protocol: u8,
+    port: u16,
+    counter: Counter,
+}
+
+/// The table of one interval, and `k`.
+pub struct TopPorts {
+    k: usize,
+    /// TCP, then UDP.
+    tables: [[Counter; PORTS]; 2],
+}
+
+const ZERO: Counter = Counter { packets: 0, bytes: 0 };
+const NOTHING: Entry = Entry {
+    protocol: 0,
+    port: 0,
+    counter: ZERO,
+};
+
+impl Module for TopPorts {
+    const COLUMNS: &'static [ColumnId] = &[
+        WIRE_LEN.id(),
+        WEIGHT.id(),
+        PROTOCOL.id(),
+        SRC_PORT.id(),
+        DST_PORT.id(),
+        FRAGMENT.id(),
+    ];
+    const SCHEMA: &'static [Kind] = &[Kind::U8, Kind::U16, Kind::U64, Kind::U64];
+    const MAX_ROWS: usize = K_MAX;
+    const INITIAL: Self = Self {
+        k: 0,
+        tables: [[ZERO; PORTS]; 2],
+    };
+
+    fn init(&mut self, args: &Args<'_>) -> Result<(), i32> {
+        let k = args
+            .get(0)
+            .and_then(|k| usize::try_from(k).ok())
+            .filter(|k| (1..=K_MAX).contains(k));
+        self.k = k.ok_or(BAD_K)?;
+        Ok(())
+    }
+
+    /// A packet counts at its source and at its destination port; once, where they are equal.
+    fn update(&mut self, batch: &Batch<'_>) {
+        let sizes = batch.column(WIRE_LEN).zip(batch.column(WEIGHT));
+        let kinds = batch.column(PROTOCOL).zip(batch.column(FRAGMENT));
+        let ports = batch.column(SRC_PORT).zip(batch.column(DST_PORT));
+        for (((bytes, weight), (protocol, fragment)), (source, destination)) in sizes.zip(kinds).zip(ports) {
+            let table = match protocol {
+                _ if fragment & NOT_FIRST != 0 => continue,
+                TCP => &mut self.tables[0],
+                UDP => &mut self.tables[1],
+                _ => continue,
+            };
+            let (packets, bytes) = (u64::from(weight), u64::from(weight) * u64::from(bytes));
+            let mut count = |port: u16| {
+                let counter = &mut table[usize::from(port)];
+                counter.packets += packets;
+                counter.bytes += bytes;
+            };
+            count(source);
+            if destination != source {
+                count(destination);
+            }
+        }
+    }
+
+    /// Most bytes first; where they are equal most packets, then TCP, then the smaller port.
+    fn store(&mut self, rows: &mut Rows<'_>) {
+        let mut top = [NOTHING; K_MAX];
+        let mut len = 0;
+        for (protocol, table) in [TCP, UDP].into_iter().zip(&self.tables) {
+            for (port, counter) in (0..=u16::MAX).zip(table) {
+                if counter.packets > 0 {
+                    insert(
+                        &mut top[..self.k],
+                        &mut len,
+                        Entry {
+                            protocol,
+                            port,
+                            counter: *counter,
+                        },
+                    );
+                }
+            }
+        }
+        for entry in &top[..len] {
+            let Counter { packets, bytes } = entry.counter;
+            rows.push(&[
+                entry.protocol.into(),
+                entry.port.into(),
+                packets.into(),
+                bytes.into(),
+            ]);
+        }
+        for table in &mut self.tables {
+            table.fill(ZERO);
+        }
+    }
+}
+como_kit::export!(TopPorts);
+
+/// Puts `entry` into its place among the `len` best, which come in the order of their ports.
+fn insert(top: &mut [Entry], len: &mut usize, entry: Entry) {
+    let rank = |e: &Entry| (e.counter.bytes, e.counter.packets);
+    if *len == top.len() {
+        if rank(&entry) <= rank(&top[*len - 1]) {
+            return;
+        }
+    } else {
+        *len += 1;
+    }
+    let mut at = *len - 1;
+    while at > 0 && rank(&entry) > rank(&top[at - 1]) {
+        top[at] = top[at - 1];
+        at -= 1;
+    }
+    top[at] = entry;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use como_kit::native::{Guest, Packets};
+
+    fn row(protocol: u8, port: u16, packets: u64, bytes: u64) -> [Value; 4] {
+        [protocol.into(), port.into(), packets.into(), bytes.into()]
+    }
+
+    #[test]
+    fn ranks_ports_by_bytes() {
+        let mut guest = Guest::<TopPorts>::new(&[3]);
+        guest.update(
+            Packets::new(5)
+                .set(WIRE_LEN, &[1500, 100, 100, 900, 60])
+                .set(PROTOCOL, &[TCP, UDP, UDP, 1, TCP])
+                .set(SRC_PORT, &[443, 53, 5353, 0, 80])
+                .set(DST_PORT, &[50000, 40000, 5353, 0, 443])
+                .set(FRAGMENT, &[0, 0, 0, 0, 0]),
+        );
+        let table = guest.store();
+        assert_eq!(table.rows(), 3);
+        assert_eq!(table.row(0), row(TCP, 443, 2, 1560));
+        assert_eq!(table.row(1), row(TCP, 50000, 1, 1500));
+        assert_eq!(
+            table.row(2),
+            row(UDP, 53, 1, 100),
+            "the smallest of three equal ports, counted once"
+        );
+        assert_eq!(guest.store().rows(), 0, "the next interval starts empty");
+    }
+
+    #[test]
+    fn a_later_fragment_has_no_port_to_count() {
+        let mut guest = Guest::<TopPorts>::new(&[10]);
+        guest.update(
+            Packets::new(2)
+                .set(WIRE_LEN, &[1500, 1500])
+                .set(PROTOCOL, &[UDP, UDP])
+                .set(SRC_PORT, &[7, 0])
+                .set(DST_PORT, &[9, 0])
+                .set(FRAGMENT, &[1, 3]),
+        );
+        let table = guest.store();
+        assert_eq!((table.rows(), table.row(0)), (2, row(UDP, 7, 1, 1500).to_vec()));
+    }
+
+    #[test]
+    fn agrees_with_sorting_everything() {
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state >> 16
+        };
+        let n = 5000;
+        let lengths: Vec<u32> = (0..n).map(|_| 60 + next() % 1440).collect();
+        let ports: Vec<u16> = (0..n).map(|_| (next() % 300) as u16).collect();
+        let mut sums = vec![(0u64, 0u64, 0u16); 300];
+        for (length, port) in lengths.iter().zip(&ports) {
+            let sum = &mut sums[usize::from(*port)];
+            *sum = (sum.0 + u64::from(*length), sum.1 + 1, *port);
+        }
+        sums.sort_by_key(|(bytes, packets, port)| (std::cmp::Reverse((*bytes, *packets)), *port));
+        let mut guest = Guest::<TopPorts>::new(&[100]);
+        let packets = Packets::new(n)
+            .set(WIRE_LEN, &lengths)
+            .set(PROTOCOL, &vec![TCP; n]);
+        guest.update(packets.set(SRC_PORT, &ports).set(DST_PORT, &ports));
+        let table = guest.store();
+        for (i, (bytes, packets, port)) in sums.iter().take(100).enumerate() {
+            assert_eq!(table.row(i), row(TCP, *port, *packets, *bytes));
+        }
+    }
+}
