@@ -4,6 +4,7 @@
 use como_policies::AccessLevel;
 
 use crate::columns::{Column, Columns, PacketRow};
+use crate::deny::DenyReason;
 use crate::dissect::dissect;
 use crate::packet::{LinkType, RawPacket};
 use crate::row::{RowMeta, describe};
@@ -141,7 +142,11 @@ impl View {
         let mut meta = RowMeta::of_packet(packet, &dissection);
         meta.ts_ns -= packet.ts_ns % self.level.grain_ns();
         let start = self.frames.bytes.len();
+        if packet.link != self.link {
+            meta.deny = DenyReason::UnknownLinkType.as_u8();
+        }
         match (self.level, anonymizer) {
+            _ if packet.link != self.link => {}
             (AccessLevel::Payload, _) => self.frames.bytes.extend_from_slice(packet.data),
             (AccessLevel::Headers, _) => {
                 self.frames
