@@ -132,7 +132,7 @@ fn pseudo_header(data: &[u8], layers: &[Layer], at: usize) -> Sum {
 }
 
 /// The IP header that carries layer `at`.
-fn carrier<'a>(layers: &'a [Layer], at: usize) -> Option<&'a Layer> {
+fn carrier(layers: &[Layer], at: usize) -> Option<&Layer> {
     layers[..at]
         .iter()
         .rev()

@@ -194,5 +194,5 @@ fn read_layer(layer: &Layer, header: &[u8], row: &mut PacketRow) {
 }
 
 fn fragment_bits(more: bool, offset: bool) -> u8 {
-    u8::from(more || offset) * IS_FRAGMENT | u8::from(offset) * NOT_FIRST_FRAGMENT
+    (u8::from(more || offset) * IS_FRAGMENT) | (u8::from(offset) * NOT_FIRST_FRAGMENT)
 }

@@ -104,9 +104,11 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-/// Every frame of the golden set: its class and name, the frame, the secrets planted in it. A secret that
-/// appears under all three keys is a leak; under one it can be chance (three bytes and less are not planted).
-fn golden() -> Vec<(&'static str, Vec<u8>, Vec<Vec<u8>>)> {
+/// Name, frame, planted secrets.
+type Golden = (&'static str, Vec<u8>, Vec<Vec<u8>>);
+
+/// The golden set. A secret that appears under all three keys is a leak; under one it can be chance.
+fn golden() -> Vec<Golden> {
     let quoted = ipv4(17, &udp(b"SECRETQUOTE"));
     let quoted_tcp = ipv4(6, &tcp(&[], b""));
     let route = |kind: u8| [&[kind, 11, 8][..], &HOP, &[9, 8, 7, 6], &[0]].concat();
