@@ -25,6 +25,9 @@ pub const MAX_HEADER_BYTES: usize = 16 << 10;
 pub const MAX_HEADERS: usize = 64;
 /// One request body, in bytes: a module of 4 MiB and what the envelope adds. More is answered 413.
 pub const MAX_BODY_BYTES: usize = (4 << 20) + (64 << 10);
+/// Bytes of a refused body that are read and thrown away, so that its sender lives to read the refusal; a
+/// connection that closes on unread bytes is reset. Beyond it, or [`REFUSAL_TIME`], it is closed all the same.
+pub const MAX_DISCARDED_BODY_BYTES: usize = 32 << 20;
 /// Request bodies held in memory for all principals, in bytes; beyond it requests are answered 503.
 pub const MAX_BUFFERED_BODY_BYTES: usize = 48 << 20;
 /// Questions to the supervisor that wait for an answer; one more is answered 503.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT, HeaderValue, RETRY_AFTER};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::admission::{Admission, Kind};
 use super::body::ResponseBody;
-use super::limits::{Limits, MAX_QUERY_ID_BYTES, RETRY_AFTER_S};
+use super::limits::{Limits, MAX_DISCARDED_BODY_BYTES, MAX_QUERY_ID_BYTES, RETRY_AFTER_S};
 use super::port::{NoReply, Question, Reply, SupervisorPort};
 use super::problem::{PROBLEM_JSON, Problem};
 use super::tls::Client;
@@ -122,8 +123,30 @@ impl Api {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let media = request
-            .headers()
+        let (head, mut body) = request.into_parts();
+        let reading = timeout(self.limits.body_read_timeout, self.body(&head.headers, &mut body));
+        // The memory is held until the answer: the message waits for the supervisor in it.
+        let (bytes, _memory) = match reading.await {
+            Ok(Ok(read)) => read,
+            Ok(Err(problem)) => {
+                self.discard(&head.headers, body).await;
+                return Err(problem);
+            }
+            Err(_) => return Err(Problem::BodySlow),
+        };
+        self.relay(client, Question::Request(bytes)).await
+    }
+
+    /// The whole body, within the limit of one body and of all of them.
+    async fn body<B>(
+        &self,
+        headers: &HeaderMap,
+        body: &mut B,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let media = headers
             .get(CONTENT_TYPE)
             .and_then(|v| v.to_str().ok())
             .unwrap_or("");
@@ -136,29 +159,12 @@ impl Api {
         {
             return Err(Problem::MediaType);
         }
-        // Held until the answer: the message waits for the supervisor in memory.
-        let (bytes, _memory) = tokio::time::timeout(self.limits.body_read_timeout, self.body(request))
-            .await
-            .map_err(|_| Problem::BodySlow)??;
-        self.relay(client, Question::Request(bytes)).await
-    }
-
-    /// The whole body, within the limit of one body and of all of them.
-    async fn body<B>(&self, request: Request<B>) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem>
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
         let limit = self.limits.body_bytes;
         let too_large = Problem::TooLarge { limit };
-        // Refused before a byte of it is read.
-        let announced = request
-            .headers()
-            .get(CONTENT_LENGTH)
-            .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limit as u64) {
+        // Refused before a byte of it is kept.
+        if body.size_hint().lower() > limit as u64 {
             return Err(too_large);
         }
-        let mut body = request.into_body();
         let mut whole = BytesMut::new();
         let mut memory: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
@@ -180,6 +186,27 @@ impl Api {
             return Err(Problem::Body("it is empty"));
         }
         Ok((whole.freeze(), memory))
+    }
+
+    /// Reads a refused body to nowhere, so that its sender gets to read why. A sender that waits to be told
+    /// to go on sends none.
+    pub async fn discard<B>(&self, headers: &HeaderMap, mut body: B)
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if headers.contains_key(EXPECT) {
+            return;
+        }
+        let reading = async {
+            let mut seen = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                seen += frame.data_ref().map_or(0, Bytes::len);
+                if seen > MAX_DISCARDED_BODY_BYTES {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(self.limits.refusal_time, reading).await;
     }
 
     /// Asks, and passes the reply on as it is.

@@ -166,7 +166,9 @@ impl Served {
         loop {
             let grace = tokio::select! {
                 _ = &mut connection => return,
-                _ = drain.wait_for(|draining| *draining), if !closing => limits.drain_time,
+                () = self.client.abandoned() => return,
+                // Longer than the drain, which `serve` itself cuts and reports.
+                _ = drain.wait_for(|draining| *draining), if !closing => limits.connection_age_grace,
                 () = self.close.notified(), if !closing => limits.refusal_time,
                 () = &mut age => {
                     if closing || self.refusal.is_some() {
@@ -196,20 +198,23 @@ impl Served {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
         self.busy.fetch_add(1, Ordering::AcqRel);
         let busy = Busy(self.clone());
-        let answered = match &self.refusal {
-            Some(problem) => Err(problem.clone()),
-            None => match self.client.still_good(UnixTime::now()) {
-                Ok(()) => self.api.answer(&self.client, request).await,
-                Err(error) => Err(Problem::Certificate(error.to_string())),
-            },
-        };
-        let mut response = answered.unwrap_or_else(|problem| {
-            // A body that was refused unread would have to be read to use the connection further.
-            if self.refusal.is_some() || matches!(problem, Problem::Certificate(_)) {
-                self.close.notify_one();
+        let refusal = match &self.refusal {
+            Some(problem) => Some(problem.clone()),
+            None => {
+                let checked = self.client.still_good(UnixTime::now());
+                checked.err().map(|error| Problem::Certificate(error.to_string()))
             }
-            problem.response()
-        });
+        };
+        let answered = match refusal {
+            None => self.api.answer(&self.client, request).await,
+            Some(problem) => {
+                let (head, body) = request.into_parts();
+                self.api.discard(&head.headers, body).await;
+                self.close.notify_one();
+                Err(problem)
+            }
+        };
+        let mut response = answered.unwrap_or_else(|problem| problem.response());
         response.body_mut().hold(busy);
         response
     }

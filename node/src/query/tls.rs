@@ -8,6 +8,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use tokio::sync::Notify;
 
 use super::error::QueryError;
 use super::identity::SpiffeId;
@@ -87,6 +88,7 @@ pub struct Client {
     tls: Arc<Tls>,
     /// Generation and second of the last check that passed: certificates change by whole seconds.
     passed: Mutex<(u64, u64)>,
+    abandoned: Notify,
 }
 
 impl Client {
@@ -101,12 +103,23 @@ impl Client {
             chain,
             tls,
             passed,
+            abandoned: Notify::new(),
         })
     }
 
     /// Who it is.
     pub fn identity(&self) -> &SpiffeId {
         &self.identity
+    }
+
+    /// Gives the connection up at once, with everything on it: its reader is too slow to be told.
+    pub fn abandon(&self) {
+        self.abandoned.notify_one();
+    }
+
+    /// Ready once the connection was given up.
+    pub async fn abandoned(&self) {
+        self.abandoned.notified().await;
     }
 
     /// Whether its certificate is still good: not expired, not revoked, its authority still pinned.

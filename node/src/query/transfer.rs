@@ -86,8 +86,9 @@ fn quoted(etag: &str) -> String {
     }
 }
 
-/// Reads `[from, to)` chunk by chunk, as fast as the reader takes it. Ends early where the reader is too
-/// slow, or its certificate is no longer good; the client then sees a broken transfer, which it may resume.
+/// Reads `[from, to)` chunk by chunk, as fast as the reader takes it. Gives the connection up where the
+/// reader is too slow, its certificate is no longer good or the file cannot be read; the client then sees
+/// a broken transfer, which it may resume.
 async fn read(
     file: File,
     from: u64,
@@ -115,8 +116,12 @@ async fn read(
         };
         let failed = chunk.is_err();
         let sent = tokio::time::timeout(slow_reader_timeout, chunks.send(chunk)).await;
-        if failed || !matches!(sent, Ok(Ok(()))) {
-            return;
+        if failed || sent.is_err() {
+            // The body may never be polled again: only the end of the connection gives its places back.
+            return client.abandon();
+        }
+        if !matches!(sent, Ok(Ok(()))) {
+            return; // the client gave up
         }
         at += wanted as u64;
     }
