@@ -391,8 +391,9 @@ mod tests {
             let page = plot.render(width);
             assert!(page.contains("… and 37 more rows"), "{page}");
             assert!(page.contains("bytes by port") && page.contains("bytes over time"));
-            assert!(page.contains("443    1.7M ██"), "{page}");
-            assert!(page.contains("53    2000 ▏"), "a small key is still seen: {page}");
+            assert!(page.contains("443  1.7M ██"), "{page}");
+            let small = page.contains(" 53  2000 ▏") || page.contains(" 53  2000 ▎");
+            assert!(small, "a small key is still seen: {page}");
             assert!(page.contains("160.1k ┤"), "{page}");
             assert!(
                 page.lines().all(|line| line.chars().count() <= width.max(60)),

@@ -103,17 +103,18 @@ impl std::str::FromStr for Url {
             .host()
             .filter(|host| plain && !host.is_empty())
             .ok_or_else(wrong)?;
-        if uri
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'))
-        {
-            return Err(wrong());
-        }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self {
+        let url = Self {
             host,
             port: uri.port_u16().unwrap_or(443),
-        })
+        };
+        // A user name, or a port that is no number of 16 bits, is passed over by the parser.
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        if authority == url.authority() || format!("{authority}:443") == url.authority() {
+            Ok(url)
+        } else {
+            Err(wrong())
+        }
     }
 }
 

@@ -27,9 +27,16 @@ pub fn verify(context: &Context, args: &AuditVerify) -> Result<()> {
             render::count(report.unsigned_tail)
         ));
     }
+    if report.torn_bytes > 0 {
+        text.push_str(&format!(
+            "The last {} are a line that was never completed.\n",
+            render::bytes(report.torn_bytes)
+        ));
+    }
     let value = json!({
         "file": args.file, "lines": report.lines, "heads": report.heads,
         "unsigned_tail": report.unsigned_tail, "last_hash": report.last_hash,
+        "torn_bytes": report.torn_bytes,
     });
     context.output.result(&value, &text);
     Ok(())
