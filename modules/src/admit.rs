@@ -138,7 +138,7 @@ impl Parts {
                 self.types = types.map_err(invalid)?;
             }
             Payload::ImportSection(imports) => {
-                for import in imports.into_imports() {
+                if let Some(import) = imports.into_imports().next() {
                     let import = import.map_err(invalid)?;
                     let item = format!("{}.{}", import.module, import.name);
                     return Err(ModuleError::Import { item: shown(&item) });

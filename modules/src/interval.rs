@@ -237,11 +237,9 @@ impl IntervalRunner {
 
     fn end_window(&mut self, emit: &mut dyn FnMut(IntervalRows)) -> Result<(), Fault> {
         // Everything up to the end was seen: its last nanosecond can be opened like any other time.
-        let last_ns = self.to_ns - 1;
-        if last_ns >= self.from_ns {
-            self.ended = false;
+        if self.to_ns > self.from_ns {
             let to_ns = std::mem::replace(&mut self.to_ns, u64::MAX);
-            let stepped = self.open_at(last_ns, emit);
+            let stepped = self.open_at(to_ns - 1, emit);
             self.to_ns = to_ns;
             stepped?;
         }

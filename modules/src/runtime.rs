@@ -219,7 +219,11 @@ impl Instance {
 
     /// Hands over the packets of `view` that are in `rows`. The view is of the manifest's level.
     pub fn update(&mut self, view: &View, rows: &Bitmap) -> Result<(), Fault> {
-        self.append(view, &mut rows.ones())
+        let packets = view.columns.ts_ns.len();
+        if rows.len() == packets && rows.count() == packets {
+            return self.append_stretch(view, 0..packets);
+        }
+        self.append(view, &mut rows.ones().take_while(|row| *row < packets))
     }
 
     /// Hands over picked packets, ascending.
