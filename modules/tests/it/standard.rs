@@ -167,8 +167,9 @@ fn guests_stay_far_below_their_budgets() {
         let before = guest.usage().fuel;
         guest.update(&view(&rows), &Bitmap::all(1024)).unwrap();
         let per_packet = (guest.usage().fuel - before) / 1024;
+        let budget = como_modules::limits::FUEL_PER_BATCH / 1024;
         assert!(
-            per_packet <= 200,
+            per_packet <= budget / 16,
             "{name} takes {per_packet} units of fuel per packet"
         );
         let before = guest.usage().fuel;
