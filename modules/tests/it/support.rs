@@ -13,9 +13,6 @@ use como_policies::AccessLevel;
 
 pub const DEVELOPER: &str = "spiffe://example.org/lab/ada";
 pub const SECOND_NS: u64 = 1_000_000_000;
-/// Where guests of [`guest`] have arena and output.
-pub const ARENA: usize = 1024;
-pub const OUTPUT: usize = 65_536;
 pub const MEMORY_BYTES: u32 = 131_072;
 
 pub fn key() -> SigningKey {
