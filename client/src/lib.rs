@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod connection;
+pub mod convert;
 pub mod download;
 pub mod error;
 pub mod exit;
