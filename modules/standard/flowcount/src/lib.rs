@@ -33,7 +33,7 @@ impl Module for FlowCount {
 
     /// Later fragments are left out: their flow was counted with the first one.
     fn update(&mut self, batch: &Batch<'_>) {
-        let addresses = batch.column(SRC).zip(batch.column(DST));
+        let addresses = batch.address_words(SRC).zip(batch.address_words(DST));
         let ports = batch.column(SRC_PORT).zip(batch.column(DST_PORT));
         let kinds = batch
             .column(IP_VERSION)
@@ -45,14 +45,12 @@ impl Module for FlowCount {
             if version == 0 || fragment & NOT_FIRST != 0 {
                 continue;
             }
-            let [source_high, source_low] = halves(source);
-            let [destination_high, destination_low] = halves(destination);
             let rest = u64::from(from) << 32 | u64::from(to) << 16 | u64::from(protocol);
             self.flows.insert(hash(&[
-                source_high,
-                source_low,
-                destination_high,
-                destination_low,
+                source[0],
+                source[1],
+                destination[0],
+                destination[1],
                 rest,
             ]));
         }
@@ -66,11 +64,6 @@ impl Module for FlowCount {
     }
 }
 como_kit::export!(FlowCount);
-
-fn halves(address: [u8; 16]) -> [u64; 2] {
-    let value = u128::from_be_bytes(address);
-    [(value >> 64) as u64, value as u64]
-}
 
 #[cfg(test)]
 mod tests {
