@@ -51,7 +51,7 @@ pub const ARGUMENTS_MAX: usize = 16;
 /// copy moves 64 bytes for one unit in about the same time).
 pub const FUEL_PER_CALLBACK: u64 = 100_000_000;
 /// Fuel of one `update`, however few packets it brings: about 10 ms, 8192 units per packet of a full batch.
-/// The standard modules use 17 (traffic) to about 150 (flowcount) units per packet.
+/// The standard modules use 17 (traffic) to 121 (protocol, flowcount) units per packet.
 pub const FUEL_PER_BATCH: u64 = 8_388_608;
 
 /// Shortest and longest measurement interval, in nanoseconds: 1 ms and 1 day.
