@@ -24,8 +24,6 @@ names! {
     keyring = "keys/keyring";
     /// The root secret, where the configuration keeps it in a file (its default place).
     root_key = "keys/root.key";
-    /// Parameters of a passphrase, where the root secret is one.
-    passphrase_params = "keys/passphrase.json";
     /// The trial authority's certificate.
     ca_certificate = "keys/ca.pem";
     /// The trial authority's private key.
@@ -50,6 +48,8 @@ names! {
     state = "state";
     /// The audit log.
     audit_log = "audit.log";
+    /// Events of administration commands that a running supervisor has not yet put into the audit log.
+    events = "state/events";
     /// Run-time files.
     run = "run";
     /// The running supervisor's process id.
@@ -80,6 +80,7 @@ impl Layout {
             self.records(),
             self.results(),
             self.state(),
+            self.events(),
             self.run(),
         ]);
         folders

@@ -12,7 +12,7 @@ use crate::link;
 pub const INHERITED_VARIABLES: [&str; 0] = [];
 
 /// The running binary, whatever has happened to its file since: an update does not mix versions.
-const OWN_BINARY: &str = "/proc/self/exe";
+pub(super) const OWN_BINARY: &str = "/proc/self/exe";
 
 /// Roles that start with the supervisor's user and take their own once their source is open: an
 /// interface needs CAP_NET_RAW, and a capture file may be readable to its owner only.
@@ -72,7 +72,9 @@ fn start(role: Role, uids: UidPlan, mode: SandboxMode, instance: &str) -> std::i
         .current_dir("/")
         .stdin(Stdio::from(end))
         .stdout(Stdio::null())
-        .stderr(Stdio::inherit());
+        .stderr(Stdio::inherit())
+        // Ctrl-C in a terminal is for the supervisor, which drains its roles in order.
+        .process_group(0);
     if let Some(ids) = ids.filter(|_| !opens_first) {
         // As root, the standard library also clears the supplementary groups.
         command.uid(ids.uid).gid(ids.gid);

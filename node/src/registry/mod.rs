@@ -10,6 +10,8 @@ mod write;
 
 pub use entries::{Authority, Developer, Endorsement, Partner, RegistryName};
 pub use load::{Registry, RegistryError};
+pub(crate) use load::read_bounded;
+pub(crate) use write::replace;
 pub use write::{save_authority, save_developer, save_endorsement, save_partner};
 
 /// The folders of a registry.
