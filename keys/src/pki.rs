@@ -182,6 +182,14 @@ pub fn serial_of(cert_pem: &str) -> Result<Vec<u8>, KeyError> {
     with_certificate(cert_pem, |certificate| certificate.raw_serial().to_vec())
 }
 
+/// When a PEM certificate ends, ns since the Unix epoch.
+pub fn valid_until_ns(cert_pem: &str) -> Result<u64, KeyError> {
+    with_certificate(cert_pem, |certificate| {
+        let seconds = certificate.validity().not_after.timestamp();
+        u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000)
+    })
+}
+
 fn public_key_of(cert_pem: &str) -> Result<Vec<u8>, KeyError> {
     with_certificate(cert_pem, |certificate| {
         certificate.public_key().subject_public_key.data.to_vec()

@@ -2,8 +2,24 @@
 //! `endorse`, `keys`.
 //!
 //! Every change is an event in the audit log, and a running supervisor is told by SIGHUP. Must never
-//! start a role or touch the network.
+//! start a role or serve the network.
 
+mod card;
+pub mod check;
 pub mod cli;
+mod developers;
+mod endorse;
+mod error;
+pub mod events;
+pub mod init;
+mod keys;
+mod node;
+mod partners;
+mod secret;
 
+pub use check::{Finding, State, check};
 pub use cli::{AdminCommand, run};
+pub use error::AdminError;
+pub use init::{InitOptions, init};
+pub use node::{AdminNode, renew_revocations};
+pub use secret::root_secret;

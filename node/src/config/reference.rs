@@ -34,13 +34,28 @@ enum Kind {
 }
 
 const fn required(name: &'static str, value: &'static str, text: &'static str) -> Key {
-    Key { name, value, kind: Kind::Required, text }
+    Key {
+        name,
+        value,
+        kind: Kind::Required,
+        text,
+    }
 }
 const fn default(name: &'static str, value: &'static str, text: &'static str) -> Key {
-    Key { name, value, kind: Kind::Default, text }
+    Key {
+        name,
+        value,
+        kind: Kind::Default,
+        text,
+    }
 }
 const fn optional(name: &'static str, value: &'static str, text: &'static str) -> Key {
-    Key { name, value, kind: Kind::Optional, text }
+    Key {
+        name,
+        value,
+        kind: Kind::Optional,
+        text,
+    }
 }
 
 const SECTIONS: [Section; 10] = [
@@ -48,65 +63,149 @@ const SECTIONS: [Section; 10] = [
         name: "node",
         text: "Who this node is.",
         keys: &[
-            required("name", "\"spiffe://consortium.example/organisation/node\"", "SPIFFE id of the node; its first part is the consortium's trust domain."),
-            default("mode", "\"restricted\"", "Kind of system: `public`, `restricted` or `private`. Each is a complete policy set."),
-            optional("data_dir", "\".\"", "Folder of keys, registry, trace and results; relative to this file, which lies in it by default."),
+            required(
+                "name",
+                "\"spiffe://consortium.example/organisation/node\"",
+                "SPIFFE id of the node; its first part is the consortium's trust domain.",
+            ),
+            default(
+                "mode",
+                "\"restricted\"",
+                "Kind of system: `public`, `restricted` or `private`. Each is a complete policy set.",
+            ),
+            optional(
+                "data_dir",
+                "\".\"",
+                "Folder of keys, registry, trace and results; relative to this file, which lies in it by default.",
+            ),
         ],
     },
     Section {
         name: "source",
         text: "Where packets come from: an interface, or a file.",
         keys: &[
-            required("kind", "\"file\"", "`live` for an interface, `file` for a pcap or pcapng file."),
+            required(
+                "kind",
+                "\"file\"",
+                "`live` for an interface, `file` for a pcap or pcapng file.",
+            ),
             optional("interface", "\"eth0\"", "live: the interface."),
-            optional("filter", "\"\"", "live: a libpcap filter of the operator's; packets that do not match are not seen at all."),
+            optional(
+                "filter",
+                "\"\"",
+                "live: a libpcap filter of the operator's; packets that do not match are not seen at all.",
+            ),
             optional("snaplen", "262144", "live: bytes kept of a packet, 64 to 262144."),
-            optional("buffer_bytes", "\"64 MiB\"", "live: the kernel's ring; larger rides out longer bursts."),
-            optional("promiscuous", "true", "live: also packets that are not for this machine."),
-            optional("path", "\"capture.pcap\"", "file: the file; it is ingested exactly once."),
-            optional("paced", "false", "file: as recorded, instead of as fast as possible."),
-            default("workers", "0", "Threads that anonymize and seal; 0: one per core."),
+            optional(
+                "buffer_bytes",
+                "\"64 MiB\"",
+                "live: the kernel's ring; larger rides out longer bursts.",
+            ),
+            optional(
+                "promiscuous",
+                "true",
+                "live: also packets that are not for this machine.",
+            ),
+            optional(
+                "path",
+                "\"capture.pcap\"",
+                "file: the file; it is ingested exactly once.",
+            ),
+            optional(
+                "paced",
+                "false",
+                "file: as recorded, instead of as fast as possible.",
+            ),
+            default(
+                "workers",
+                "0",
+                "Threads that anonymize and seal; 0: one per core.",
+            ),
         ],
     },
     Section {
         name: "trace",
         text: "The always-on record of the link: a ring of sealed segments.",
         keys: &[
-            default("retain", "\"headers\"", "Highest level that can ever be read from it: `anonymized`, `headers` or `payload`. What is above is dropped in capture."),
-            optional("ring_bytes", "\"32 GiB\"", "Disk for the trace; the oldest segment goes first. At least four segments."),
-            default("segment_bytes", "\"256 MiB\"", "Size at which a segment is closed; at least 1 MiB."),
-            default("queue_bytes", "\"256 MiB\"", "Sealed blocks that wait while storage is away; beyond it a live source drops packets and says so."),
+            default(
+                "retain",
+                "\"headers\"",
+                "Highest level that can ever be read from it: `anonymized`, `headers` or `payload`. What is above is dropped in capture.",
+            ),
+            optional(
+                "ring_bytes",
+                "\"32 GiB\"",
+                "Disk for the trace; the oldest segment goes first. At least four segments.",
+            ),
+            default(
+                "segment_bytes",
+                "\"256 MiB\"",
+                "Size at which a segment is closed; at least 1 MiB.",
+            ),
+            default(
+                "queue_bytes",
+                "\"256 MiB\"",
+                "Sealed blocks that wait while storage is away; beyond it a live source drops packets and says so.",
+            ),
         ],
     },
     Section {
         name: "records",
         text: "Results of modules that run live.",
-        keys: &[default("ring_bytes", "\"4 GiB\"", "Disk for them; the oldest go first.")],
+        keys: &[default(
+            "ring_bytes",
+            "\"4 GiB\"",
+            "Disk for them; the oldest go first.",
+        )],
     },
     Section {
         name: "query",
         text: "How partners are served.",
         keys: &[
             default("listen", "\"127.0.0.1:8443\"", "Address and port to listen on."),
-            optional("url", "\"https://node.example.org:8443\"", "What partners are told to connect to; by default the address above."),
-            default("result_ttl", "\"1 d\"", "How long a finished dataset can be fetched; 1 min to 90 d."),
+            optional(
+                "url",
+                "\"https://node.example.org:8443\"",
+                "What partners are told to connect to; by default the address above.",
+            ),
+            default(
+                "result_ttl",
+                "\"1 d\"",
+                "How long a finished dataset can be fetched; 1 min to 90 d.",
+            ),
         ],
     },
     Section {
         name: "query.limits",
         text: "Bounds on what partners ask, all of them together.",
         keys: &[
-            default("running", "2", "Queries that run at once, two processes each; at most 64."),
-            default("waiting", "32", "Queries that wait; what comes beyond is refused."),
+            default(
+                "running",
+                "2",
+                "Queries that run at once, two processes each; at most 64.",
+            ),
+            default(
+                "waiting",
+                "32",
+                "Queries that wait; what comes beyond is refused.",
+            ),
             default("per_partner", "4", "Queries of one partner, running and waiting."),
-            default("result_bytes", "\"8 GiB\"", "Disk for datasets that wait to be fetched."),
+            default(
+                "result_bytes",
+                "\"8 GiB\"",
+                "Disk for datasets that wait to be fetched.",
+            ),
         ],
     },
     Section {
         name: "modules",
         text: "Which modules may run. Policy decides first; these are bounds on top.",
         keys: &[
-            default("allow", "[]", "Names that may be installed; none: all that policy lets in."),
+            default(
+                "allow",
+                "[]",
+                "Names that may be installed; none: all that policy lets in.",
+            ),
             default("max_installed", "64", "Most installed modules."),
             default("max_live", "16", "Most modules that compute live."),
         ],
@@ -114,20 +213,36 @@ const SECTIONS: [Section; 10] = [
     Section {
         name: "policy",
         text: "The policy set.",
-        keys: &[optional("file", "\"policies.cedar\"", "A complete policy set in Cedar, instead of the one that is shipped for the mode.")],
+        keys: &[optional(
+            "file",
+            "\"policies.cedar\"",
+            "A complete policy set in Cedar, instead of the one that is shipped for the mode.",
+        )],
     },
     Section {
         name: "sandbox",
         text: "How role processes are confined.",
         keys: &[
-            default("mode", "\"strict\"", "`strict`: a role refuses to start where a restriction is unavailable. `best-effort`: it starts, and says what is missing."),
-            default("uid_base", "64700", "Where the node is started as root, its roles run as this and the next user ids; 0: all as root, without capabilities."),
+            default(
+                "mode",
+                "\"strict\"",
+                "`strict`: a role refuses to start where a restriction is unavailable. `best-effort`: it starts, and says what is missing.",
+            ),
+            default(
+                "uid_base",
+                "64700",
+                "Where the node is started as root, its roles run as this and the next user ids; 0: all as root, without capabilities.",
+            ),
         ],
     },
     Section {
         name: "keys",
         text: "What opens the key file.",
-        keys: &[optional("root", "{ file = \"keys/root.key\" }", "The root secret: `{ file = \"...\" }` of mode 0600, `{ credential = \"NAME\" }` from systemd, or `{ passphrase = true }` to be asked at every start.")],
+        keys: &[optional(
+            "root",
+            "{ file = \"keys/root.key\" }",
+            "The root secret: `{ file = \"...\" }` of mode 0600, `{ credential = \"NAME\" }` from systemd, or `{ passphrase = true }` to be asked at every start.",
+        )],
     },
 ];
 
@@ -135,7 +250,13 @@ const SECTIONS: [Section; 10] = [
 pub(super) fn describe(section: &str, key: &str) -> Option<String> {
     let section = SECTIONS.iter().find(|candidate| candidate.name == section)?;
     let key = section.keys.iter().find(|candidate| candidate.name == key)?;
-    Some(format!("{}: {} For example: {} = {}", key.name, plain(key.text), key.name, key.value))
+    Some(format!(
+        "{}: {} For example: {} = {}",
+        key.name,
+        plain(key.text),
+        key.name,
+        key.value
+    ))
 }
 
 /// The file that `como-node init` writes: every key with its text; those of `values` (section, key, TOML
@@ -227,10 +348,17 @@ mod tests {
             "keys" => format!("{node}{source}[keys]\n{probe}"),
             _ => format!("{node}{source}[{section}]\n{probe}"),
         };
-        let error = Config::parse(Path::new("como.toml"), &text).unwrap_err().to_string();
-        assert!(error.contains(&format!("unknown key `zzz` in [{section}]")), "{error}");
+        let error = Config::parse(Path::new("como.toml"), &text)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&format!("unknown key `zzz` in [{section}]")),
+            "{error}"
+        );
         let last = error.lines().last().unwrap();
-        let known = last.strip_prefix("known here: ").unwrap_or_else(|| panic!("{error}"));
+        let known = last
+            .strip_prefix("known here: ")
+            .unwrap_or_else(|| panic!("{error}"));
         known.split(", ").map(str::to_owned).collect()
     }
 

@@ -31,7 +31,9 @@ impl ProbeReport {
     /// Whether all that must be denied was, and all that is needed works.
     pub fn holds(&self) -> bool {
         let kernel = |key: &str, value: &str| self.status.get(key).is_some_and(|held| held == value);
-        self.must_fail.values().all(|outcome| outcome.starts_with("denied"))
+        self.must_fail
+            .values()
+            .all(|outcome| outcome.starts_with("denied"))
             && self.must_work.values().all(|outcome| outcome == "works")
             && kernel("NoNewPrivs", "1")
             && kernel("Seccomp", "2")
@@ -41,7 +43,15 @@ impl ProbeReport {
 }
 
 /// Lines of the kernel's account of a process that the report repeats.
-const STATUS_KEYS: [&str; 7] = ["Uid", "Gid", "Groups", "CapEff", "CapPrm", "NoNewPrivs", "Seccomp"];
+const STATUS_KEYS: [&str; 7] = [
+    "Uid",
+    "Gid",
+    "Groups",
+    "CapEff",
+    "CapPrm",
+    "NoNewPrivs",
+    "Seccomp",
+];
 
 /// Enters the sandbox of `arguments.role` in this process, for good, and tries the forbidden things.
 /// `folder` is given to the role as far as its row of the table allows; the file `file` must lie in it.
@@ -97,25 +107,49 @@ fn forbidden(role: Role, folder: &Path, parent: u32) -> BTreeMap<String, String>
     };
     denied("open /etc/passwd", of(std::fs::File::open("/etc/passwd")));
     denied("list /", of(std::fs::read_dir("/")));
-    denied("write /tmp", of(std::fs::File::create("/tmp/como-probe-must-not-exist")));
+    denied(
+        "write /tmp",
+        of(std::fs::File::create("/tmp/como-probe-must-not-exist")),
+    );
     denied("chmod own folder", of(chmod(folder)));
     if row.reads.is_none() {
-        denied("read the data folder", of(std::fs::File::open(folder.join("file"))));
+        denied(
+            "read the data folder",
+            of(std::fs::File::open(folder.join("file"))),
+        );
     }
     if row.writes.is_none() {
-        denied("write the data folder", of(std::fs::File::create(folder.join("new"))));
+        denied(
+            "write the data folder",
+            of(std::fs::File::create(folder.join("new"))),
+        );
     }
-    denied("run a program", of(std::process::Command::new("/bin/true").spawn()));
+    denied(
+        "run a program",
+        of(std::process::Command::new("/bin/true").spawn()),
+    );
     denied("signal the parent", of(signal(parent)));
-    denied("look at the parent's memory", of(std::fs::File::open(format!("/proc/{parent}/mem"))));
+    denied(
+        "look at the parent's memory",
+        of(std::fs::File::open(format!("/proc/{parent}/mem"))),
+    );
     denied("become root", of(nix::unistd::setuid(0.into())));
     denied("raise limits", of(raise_limits()));
     denied("connect to TCP", of(TcpStream::connect("127.0.0.1:9")));
     denied("UDP socket", of(UdpSocket::bind("127.0.0.1:0")));
     denied("Unix socket", of(UnixListener::bind(folder.join("socket"))));
-    denied("raw socket", of(socket(AddressFamily::INET, SocketType::RAW, None)));
-    denied("packet socket", of(socket(AddressFamily::PACKET, SocketType::RAW, None)));
-    denied("netlink socket", of(socket(AddressFamily::NETLINK, SocketType::DGRAM, None)));
+    denied(
+        "raw socket",
+        of(socket(AddressFamily::INET, SocketType::RAW, None)),
+    );
+    denied(
+        "packet socket",
+        of(socket(AddressFamily::PACKET, SocketType::RAW, None)),
+    );
+    denied(
+        "netlink socket",
+        of(socket(AddressFamily::NETLINK, SocketType::DGRAM, None)),
+    );
     if role != Role::Query {
         denied("TCP socket", of(std::net::TcpListener::bind("127.0.0.1:0")));
         denied("socket pair", of(UnixStream::pair()));
@@ -127,13 +161,21 @@ fn needed(role: Role, folder: &Path) -> BTreeMap<String, String> {
     let row = role.row();
     let mut tries = BTreeMap::new();
     let mut works = |name: &str, result: Result<(), String>| {
-        tries.insert(name.to_owned(), result.err().unwrap_or_else(|| "works".to_owned()));
+        tries.insert(
+            name.to_owned(),
+            result.err().unwrap_or_else(|| "works".to_owned()),
+        );
     };
     works(
         "start a thread",
-        of(std::thread::Builder::new().spawn(|| ()).map(|thread| thread.join().is_ok())),
+        of(std::thread::Builder::new()
+            .spawn(|| ())
+            .map(|thread| thread.join().is_ok())),
     );
-    works("allocate 64 MiB", of(Vec::<u8>::new().try_reserve_exact(64 << 20)));
+    works(
+        "allocate 64 MiB",
+        of(Vec::<u8>::new().try_reserve_exact(64 << 20)),
+    );
     works("write the log", of(std::io::stderr().write(b"")));
     if row.reads.is_some() {
         works("read the data folder", of(std::fs::read(folder.join("file"))));
@@ -194,12 +236,16 @@ pub fn probe_main<S: AsRef<str>>(args: &[S]) -> ExitCode {
 const INSIDE: &str = "--inside";
 
 fn inside(folder: &Path, args: &[&str]) -> ExitCode {
-    let report = RoleArguments::parse(args)
-        .and_then(|arguments| probe(&arguments, folder).map_err(|e| e.to_string()));
+    let report =
+        RoleArguments::parse(args).and_then(|arguments| probe(&arguments, folder).map_err(|e| e.to_string()));
     match report {
         Ok(report) => {
             println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
-            if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+            if report.holds() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(1)
+            }
         }
         Err(why) => {
             eprintln!("{why}");

@@ -178,7 +178,10 @@ fn load_folder<T: serde::de::DeserializeOwned>(
     let mut entries = BTreeMap::new();
     for file in std::fs::read_dir(&path).map_err(unreadable)? {
         let file = file.map_err(unreadable)?.path();
-        let Some(name) = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".toml")) else {
+        let Some(name) = file
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_suffix(".toml"))
+        else {
             continue;
         };
         let invalid = |what: String, fix: String| RegistryError::Invalid {
@@ -210,7 +213,9 @@ pub(crate) fn read_bounded(path: &Path) -> Result<String, RegistryError> {
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_ENTRY_BYTES + 1).read_to_string(&mut text))
         .and_then(|bytes| match bytes as u64 > MAX_ENTRY_BYTES {
-            true => Err(std::io::Error::other(format!("larger than {MAX_ENTRY_BYTES} bytes"))),
+            true => Err(std::io::Error::other(format!(
+                "larger than {MAX_ENTRY_BYTES} bytes"
+            ))),
             false => Ok(()),
         })
         .map_err(|why| RegistryError::File {
@@ -243,15 +248,30 @@ impl Partner {
             ));
         }
         if self.project.is_empty() {
-            return Err(("the project is empty".to_owned(), "name the project that its pseudonyms are for".to_owned()));
+            return Err((
+                "the project is empty".to_owned(),
+                "name the project that its pseudonyms are for".to_owned(),
+            ));
         }
         hex::decode(&self.dataset_recipient)
             .ok()
             .filter(|_| self.dataset_recipient.len() == RECIPIENT_HEX_DIGITS)
             .and_then(|bytes| como_keys::sealing::Recipient::from_bytes(&bytes).ok())
-            .ok_or_else(|| ("the dataset recipient is not an X-Wing public key".to_owned(), FIX_ENTRY.to_owned()))?;
-        match self.certificate_serials.iter().find(|serial| hex::decode(serial).is_err()) {
-            Some(serial) => Err((format!("`{serial}` is not a serial number in hex"), FIX_ENTRY.to_owned())),
+            .ok_or_else(|| {
+                (
+                    "the dataset recipient is not an X-Wing public key".to_owned(),
+                    FIX_ENTRY.to_owned(),
+                )
+            })?;
+        match self
+            .certificate_serials
+            .iter()
+            .find(|serial| hex::decode(serial).is_err())
+        {
+            Some(serial) => Err((
+                format!("`{serial}` is not a serial number in hex"),
+                FIX_ENTRY.to_owned(),
+            )),
             None => Ok(()),
         }
     }
@@ -265,7 +285,8 @@ impl Developer {
 
 impl Endorsement {
     pub(crate) fn check(&self) -> Finding {
-        let well_formed = self.hash.len() == 64 && hex::decode(&self.hash).is_ok_and(|_| !self.hash.contains(char::is_uppercase));
+        let well_formed = self.hash.len() == 64
+            && hex::decode(&self.hash).is_ok_and(|_| !self.hash.contains(char::is_uppercase));
         if !well_formed {
             return Err((
                 format!("`{}` is not the hash of a module", self.hash.escape_debug()),
@@ -273,7 +294,10 @@ impl Endorsement {
             ));
         }
         match self.arguments.iter().find(|(_, (min, max))| min > max) {
-            Some((name, _)) => Err((format!("the range of `{name}` is inverted"), "write the smaller value first".to_owned())),
+            Some((name, _)) => Err((
+                format!("the range of `{name}` is inverted"),
+                "write the smaller value first".to_owned(),
+            )),
             None => Ok(()),
         }
     }
@@ -284,10 +308,18 @@ impl Authority {
         // A SPIFFE id under the domain is well formed exactly if the domain is.
         format!("spiffe://{}/o/n", self.domain)
             .parse::<crate::config::SpiffeId>()
-            .map_err(|_| (format!("`{}` is not a trust domain", self.domain.escape_debug()), "write it as in consortium.example".to_owned()))?;
-        serial_of(&self.certificate)
-            .map(drop)
-            .map_err(|_| ("the certificate is not a PEM certificate".to_owned(), "copy the authority's certificate whole, with its BEGIN and END lines".to_owned()))
+            .map_err(|_| {
+                (
+                    format!("`{}` is not a trust domain", self.domain.escape_debug()),
+                    "write it as in consortium.example".to_owned(),
+                )
+            })?;
+        serial_of(&self.certificate).map(drop).map_err(|_| {
+            (
+                "the certificate is not a PEM certificate".to_owned(),
+                "copy the authority's certificate whole, with its BEGIN and END lines".to_owned(),
+            )
+        })
     }
 }
 
@@ -339,14 +371,24 @@ mod tests {
         save_partner(&layout, &name("alice"), &alice()).unwrap();
         save_developer(&layout, &name("alice"), &developer).unwrap();
         let registry = Registry::load(&layout).unwrap();
-        assert_eq!(registry.partner("spiffe://c.example/uni-a/alice").unwrap().0, "alice");
-        assert_eq!(registry.developer("spiffe://c.example/uni-a/alice"), Some(("alice", &developer)));
+        assert_eq!(
+            registry.partner("spiffe://c.example/uni-a/alice").unwrap().0,
+            "alice"
+        );
+        assert_eq!(
+            registry.developer("spiffe://c.example/uni-a/alice"),
+            Some(("alice", &developer))
+        );
         assert!(registry.partner("spiffe://c.example/uni-a/bob").is_none());
     }
 
     #[test]
     fn a_revoked_partner_is_suspended_for_policy() {
-        let principal = Partner { revoked: true, ..alice() }.principal();
+        let principal = Partner {
+            revoked: true,
+            ..alice()
+        }
+        .principal();
         assert!(matches!(principal, Principal::Partner { suspended: true, .. }));
     }
 
@@ -363,9 +405,16 @@ mod tests {
             let (_dir, layout) = node();
             let mut partner = alice();
             spoil(&mut partner);
-            std::fs::write(entry_path(&layout, PARTNERS, "alice"), toml::to_string(&partner).unwrap()).unwrap();
+            std::fs::write(
+                entry_path(&layout, PARTNERS, "alice"),
+                toml::to_string(&partner).unwrap(),
+            )
+            .unwrap();
             let error = Registry::load(&layout).unwrap_err().to_string();
-            assert!(error.contains("partners/alice.toml") && error.contains(words), "{error}");
+            assert!(
+                error.contains("partners/alice.toml") && error.contains(words),
+                "{error}"
+            );
         }
     }
 

@@ -9,8 +9,8 @@ mod load;
 mod write;
 
 pub use entries::{Authority, Developer, Endorsement, Partner, RegistryName};
-pub use load::{Registry, RegistryError};
 pub(crate) use load::read_bounded;
+pub use load::{Registry, RegistryError};
 pub(crate) use write::replace;
 pub use write::{save_authority, save_developer, save_endorsement, save_partner};
 

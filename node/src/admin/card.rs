@@ -1,0 +1,69 @@
+//! The card that a partner or developer sends (`como keygen` writes it) and the welcome that goes back.
+//! Public data only.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::AdminError;
+use crate::config::SpiffeId;
+use crate::registry::read_bounded;
+
+/// Version of both files.
+pub const VERSION: u32 = 1;
+
+/// What a principal registers with.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// Version of this format.
+    pub version: u32,
+    /// SPIFFE id.
+    #[serde(alias = "id")]
+    pub name: SpiffeId,
+    /// Public half of the request key (Ed25519), hex.
+    pub request_key: String,
+    /// Public half of the developer key (Ed25519), hex.
+    pub developer_key: String,
+    /// Public half of the dataset identity (X-Wing), hex.
+    pub dataset_recipient: String,
+    /// Certificate signing request, PEM.
+    pub csr: String,
+}
+
+/// What goes back to a partner: all that its client needs to find and check this node.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Welcome {
+    /// Version of this format.
+    pub version: u32,
+    /// SPIFFE id of the node.
+    pub node: String,
+    /// Where it listens.
+    pub url: String,
+    /// Public signing key of the node (Ed25519), hex.
+    pub node_key: String,
+    /// Authority of the node's TLS certificate, PEM.
+    pub ca: String,
+    /// The partner's TLS certificate, PEM.
+    pub certificate: String,
+}
+
+/// Reads a card.
+pub fn read(path: &Path) -> Result<Card, AdminError> {
+    let text = read_bounded(path)?;
+    let wrong = |why: &str| {
+        AdminError::refused(
+            format!("{} is not a card: {why}", path.display()),
+            "ask for the file card.toml that `como keygen` wrote, whole",
+        )
+    };
+    let card: Card = toml::from_str(&text).map_err(|e| wrong(e.message()))?;
+    if card.version != VERSION {
+        return Err(wrong(&format!(
+            "it is of version {}, not {VERSION}",
+            card.version
+        )));
+    }
+    Ok(card)
+}
