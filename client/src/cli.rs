@@ -369,6 +369,17 @@ impl Format {
     }
 }
 
+impl From<Format> for crate::convert::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Pcapng => Self::Pcapng,
+            Format::Csv => Self::Csv,
+            Format::Jsonl => Self::Jsonl,
+            Format::Parquet => Self::Parquet,
+        }
+    }
+}
+
 /// Access levels, by the words and numbers of the design.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[repr(u8)]

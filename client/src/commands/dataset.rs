@@ -1,7 +1,7 @@
 //! `como dataset info | verify | open | plot`.
 
 use std::fs::File;
-use std::io::{BufReader, IsTerminal as _};
+use std::io::BufReader;
 use std::path::Path;
 
 use como_dataset::{Chunk, Completeness, DatasetError, DatasetReader, Head, Header, Schema, Verified};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use crate::answer::one_line;
-use crate::cli::{DatasetCommand, DatasetOpen, DatasetPlot, DatasetVerify};
+use crate::cli::{DatasetCommand, DatasetPlot, DatasetVerify};
 use crate::error::{ClientError, Result};
 use crate::plot::Plot;
 use crate::profile::{self, Profile};
@@ -24,7 +24,7 @@ pub fn run(context: &Context, command: DatasetCommand) -> Result<()> {
     match command {
         DatasetCommand::Info(args) => info(context, &args.file),
         DatasetCommand::Verify(args) => verify(context, &args),
-        DatasetCommand::Open(args) => open(context, &args),
+        DatasetCommand::Open(args) => super::open::open(context, &args),
         DatasetCommand::Plot(args) => plot(context, &args),
     }
 }
@@ -107,27 +107,6 @@ fn verify(context: &Context, args: &DatasetVerify) -> Result<()> {
     Ok(())
 }
 
-fn open(context: &Context, args: &DatasetOpen) -> Result<()> {
-    let to_stdout = args.out.as_os_str() == "-";
-    if !to_stdout && args.out.exists() {
-        return Err(ClientError::usage(
-            format!("{} exists already", args.out.display()),
-            "choose another name with -o, or remove it",
-        ));
-    }
-    if to_stdout && args.to.is_binary() && std::io::stdout().is_terminal() {
-        return Err(ClientError::usage(
-            "binary data would go to the terminal",
-            "pipe it into a program, or name a file with -o",
-        ));
-    }
-    let _reader = reader(context, &args.dataset.file)?;
-    Err(ClientError::usage(
-        "this como is built without converters",
-        "update it",
-    ))
-}
-
 fn plot(context: &Context, args: &DatasetPlot) -> Result<()> {
     let mut reader = reader(context, &args.dataset.file)?;
     let Schema::Table(fields) = reader.header().schema.clone() else {
@@ -155,7 +134,7 @@ fn plot(context: &Context, args: &DatasetPlot) -> Result<()> {
 }
 
 /// Opens with one's own identity, and with the node's key where that node was joined.
-fn reader(context: &Context, file: &Path) -> Result<DatasetReader<BufReader<File>>> {
+pub fn reader(context: &Context, file: &Path) -> Result<DatasetReader<BufReader<File>>> {
     let identity = context.bundle()?.dataset_identity()?;
     let head = Head::read(&mut open_file(file)?).map_err(of_dataset)?;
     let profile = joined(context, &head.header.node);

@@ -9,6 +9,7 @@ mod keys;
 mod manual;
 mod modules;
 mod node;
+mod open;
 mod query;
 
 use std::path::PathBuf;
