@@ -67,7 +67,7 @@ pub(super) fn record(layout: &Layout, node_key: &SigningKey, event: &AdminEvent)
     Ok(())
 }
 
-fn leave(layout: &Layout, event: &AdminEvent) -> Result<(), AdminError> {
+pub(super) fn leave(layout: &Layout, event: &AdminEvent) -> Result<(), AdminError> {
     let name = format!("{:020}-{}.json", event.at_ns, std::process::id());
     let path = layout.events().join(name);
     let text = serde_json::to_vec(event).expect("an event is plain data");

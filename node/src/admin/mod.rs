@@ -16,6 +16,8 @@ mod keys;
 mod node;
 mod partners;
 mod secret;
+#[cfg(test)]
+mod tests;
 
 pub use check::{Finding, State, check};
 pub use cli::{AdminCommand, run};

@@ -8,6 +8,8 @@ mod diagnose;
 mod layout;
 mod reference;
 mod sections;
+#[cfg(test)]
+mod tests;
 mod units;
 
 use std::path::{Path, PathBuf};

@@ -192,8 +192,6 @@ mod tests {
                 .filter(|role| plan_for(&arguments(*role), ask()).is_ok())
                 .collect()
         };
-        let folder = || vec![PathBuf::from("/srv")];
-        let _ = folder;
         assert_eq!(
             may(|| Needs {
                 bind_port: Some(8443),
