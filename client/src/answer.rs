@@ -9,11 +9,17 @@ use serde::{Deserialize, Serialize};
 
 /// Longest text of a node that is shown, in characters: a hostile node must not flood the terminal.
 const MAX_SHOWN_CHARS: usize = 2000;
+/// Most lines of a detail that are shown: a filter, its mark and a sentence.
+const MAX_DETAIL_LINES: usize = 5;
+/// Widest indent that is kept in them, in characters: that of a mark below the longest filter.
+const MAX_INDENT: usize = 1100;
 
 /// Where a query stands at its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
+    /// Its window has not passed yet.
+    Waiting,
     /// Admitted, waits for its turn.
     Queued,
     /// Runs.
@@ -26,12 +32,15 @@ pub enum State {
     Refused,
     /// Somebody cancelled it.
     Cancelled,
+    /// A state that this client does not know yet: it goes on waiting.
+    #[serde(other)]
+    Other,
 }
 
 impl State {
     /// Whether it stays so.
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running)
+        matches!(self, Self::Done | Self::Failed | Self::Refused | Self::Cancelled)
     }
 }
 
@@ -53,15 +62,29 @@ pub struct Estimate {
     pub segments: u64,
     /// Bytes that are read.
     pub bytes: u64,
+    /// Packets that are read, before any filter.
+    pub packets: u64,
+    /// Answered from stored records: no packet is read.
+    pub from_records: bool,
     /// Seconds that it takes.
     pub seconds: f64,
+}
+
+/// What `explain` answers: allowed (a refusal is an error), at this cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    /// What the policy says.
+    #[serde(default)]
+    pub decision: String,
+    /// What it would cost.
+    #[serde(default)]
+    pub estimate: Estimate,
 }
 
 /// A query, as its node tells it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueryState {
-    /// Id at the node; empty for an `explain`.
-    #[serde(default)]
+    /// Id at the node.
     pub id: String,
     /// Where it stands.
     pub state: State,
@@ -106,8 +129,9 @@ impl QueryState {
 
     fn word(&self) -> &'static str {
         match self.state {
+            State::Waiting => "waits for its window",
             State::Queued => "is queued",
-            State::Running => "is running",
+            State::Running | State::Other => "is running",
             State::Done => "is done",
             State::Failed => "failed at the node",
             State::Refused => "was refused",
@@ -147,9 +171,14 @@ impl fmt::Display for Problem {
             write!(f, " (HTTP status {})", self.status)?;
         }
         if let Some(detail) = self.detail.as_deref().filter(|detail| !detail.is_empty()) {
-            write!(f, ": {}", one_line(detail))?;
+            write!(f, ": {}", few_lines(detail))?;
         }
-        if let Some(rule) = self.rule.as_deref().filter(|rule| !rule.is_empty()) {
+        // A denial's detail may be the rule's text itself.
+        let rule = self
+            .rule
+            .as_deref()
+            .filter(|rule| !rule.is_empty() && self.detail.as_deref() != Some(rule));
+        if let Some(rule) = rule {
             write!(f, " [rule: {}]", one_line(rule))?;
         }
         let fix = match (self.fix.as_deref(), self.rule.is_some()) {
@@ -172,6 +201,19 @@ pub fn one_line(text: &str) -> String {
         shown.push('…');
     }
     shown.trim().to_owned()
+}
+
+/// The same for a text whose lines matter, such as a filter with a mark below its bad word.
+fn few_lines(text: &str) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .take(MAX_DETAIL_LINES)
+        .map(|line| {
+            let indent = line.len() - line.trim_start_matches(' ').len();
+            " ".repeat(indent.min(MAX_INDENT)) + &one_line(line)
+        })
+        .collect();
+    lines.join("\n")
 }
 
 /// What the node has. Members that this client does not use stay in `rest`.
@@ -204,11 +246,42 @@ mod tests {
         assert_eq!(state.state, State::Running);
         assert!(!state.state.is_final());
         assert_eq!(state.progress, Progress::default());
-        assert!(serde_json::from_str::<QueryState>(r#"{"id":"q1","state":"melted"}"#).is_err());
+        let newer: QueryState = serde_json::from_str(r#"{"id":"q1","state":"melted"}"#).unwrap();
+        assert!(!newer.state.is_final());
     }
 
     #[test]
-    fn problems_are_two_lines_whatever_the_node_says() {
+    fn a_mark_stays_below_its_word_and_a_rule_is_said_once() {
+        let filter = Problem {
+            title: "The filter is refused".into(),
+            detail: Some(
+                "line 1
+  tpc port 80
+  ^^^"
+                .into(),
+            ),
+            fix: Some("f".into()),
+            ..Problem::default()
+        };
+        assert_eq!(
+            filter.to_string(),
+            "The filter is refused: line 1
+  tpc port 80
+  ^^^
+f"
+        );
+        let rule = Some("at most anonymized".to_owned());
+        let denied = Problem {
+            title: "No".into(),
+            detail: rule.clone(),
+            rule,
+            ..Problem::default()
+        };
+        assert_eq!(denied.to_string().matches("at most anonymized").count(), 1);
+    }
+
+    #[test]
+    fn problems_are_bounded_and_end_with_what_to_do() {
         let hostile = Problem {
             title: "a\x1b[2Jb\nc".into(),
             detail: Some("x".repeat(10_000)),

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::path::Path;
 
-use crate::answer::{Catalog, QueryState};
+use crate::answer::{Catalog, Explained, QueryState};
 use crate::client::{self, Event};
 use crate::error::{ClientError, Result};
 use crate::keys::Bundle;
@@ -47,6 +47,11 @@ impl Client {
     /// See [`client::Client::trace`].
     pub fn trace(&self, trace: request::Trace) -> Result<QueryState> {
         self.runtime.block_on(self.client.trace(trace))
+    }
+
+    /// See [`client::Client::explain`].
+    pub fn explain(&self, ask: &Ask) -> Result<Explained> {
+        self.runtime.block_on(self.client.explain(ask))
     }
 
     /// See [`client::Client::submit`].

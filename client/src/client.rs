@@ -15,7 +15,7 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-use crate::answer::{Catalog, Problem, QueryState, State};
+use crate::answer::{Catalog, Explained, Problem, QueryState, State};
 use crate::connection::{Connection, Endpoint};
 use crate::download;
 use crate::error::{ClientError, Result};
@@ -83,14 +83,19 @@ impl Client {
         self.ask_for(ask).await
     }
 
-    /// Starts a query; with `explain`, only estimates it. A refusal is an error.
+    /// Starts a query. A refusal is an error.
     pub async fn query(&self, query: request::Query) -> Result<QueryState> {
         accepted(self.ask_for(&Ask::Query(query)).await?)
     }
 
-    /// Starts a trace download; with `explain`, only estimates it. A refusal is an error.
+    /// Starts a trace download. A refusal is an error.
     pub async fn trace(&self, trace: request::Trace) -> Result<QueryState> {
         accepted(self.ask_for(&Ask::Trace(trace)).await?)
+    }
+
+    /// What a query or trace download with `explain` set would cost. A refusal is an error.
+    pub async fn explain(&self, ask: &Ask) -> Result<Explained> {
+        self.ask_for(ask).await
     }
 
     /// Submits a signed module.
@@ -266,7 +271,7 @@ fn ended_well(state: QueryState) -> Result<QueryState> {
     match state.state {
         State::Refused => Err(ClientError::Refused(Box::new(state.problem()))),
         State::Failed | State::Cancelled => Err(ClientError::NodeFailed(Box::new(state.problem()))),
-        State::Queued | State::Running | State::Done => Ok(state),
+        State::Waiting | State::Queued | State::Running | State::Done | State::Other => Ok(state),
     }
 }
 

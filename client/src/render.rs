@@ -197,6 +197,11 @@ fn shown(key: &str, value: &Value) -> String {
             .map(|item| shown(key, item))
             .collect::<Vec<_>>()
             .join(", "),
+        // A module's argument, as one would write it behind --arg.
+        Value::Object(members) if members.contains_key("name") && members.contains_key("default") => {
+            let member = |name: &str| members.get(name).map_or(String::new(), |value| shown("", value));
+            format!("{}={}", member("name"), member("default"))
+        }
         other => one_line(&other.to_string()),
     }
 }
@@ -237,6 +242,8 @@ top [2J     3456  live
 ";
         assert_eq!(super::json(&status), expected);
         assert_eq!(super::json(&json!([])), "(none)\n");
+        let modules = json!([{"arguments": [{"default": 10, "max": 99, "name": "k"}], "name": "topports"}]);
+        assert_eq!(super::json(&modules), "arguments  name\nk=10       topports\n");
     }
 
     #[test]

@@ -374,6 +374,22 @@ fn a_query_is_waited_for_through_its_states() {
 }
 
 #[test]
+fn an_estimate_needs_no_query() {
+    let node = Node::start(NODE);
+    let answer = r#"{"decision":"allow","estimate":{"segments":3,"bytes":9,"packets":7,"seconds":0.5,"from_records":false}}"#;
+    node.answer("/v1/requests", json(200, answer));
+    let ask = Ask::Trace(como_client::request::Trace {
+        explain: true,
+        ..Default::default()
+    });
+    let explained = node.client().explain(&ask).unwrap();
+    assert_eq!(
+        (explained.decision.as_str(), explained.estimate.packets),
+        ("allow", 7)
+    );
+}
+
+#[test]
 fn a_refused_or_failed_query_is_an_error() {
     for (state, exit) in [
         ("refused", Exit::Refused),

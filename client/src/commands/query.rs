@@ -20,7 +20,7 @@ pub fn query(context: &Context, args: &Query) -> Result<()> {
     let (module, carried) = module(&args.module)?;
     let (client, profile) = context.client()?;
     let (from_ns, to_ns) = window(&client, &args.window)?;
-    let state = client.query(request::Query {
+    let asked = request::Query {
         module,
         carried,
         arguments: pairs(&args.arguments),
@@ -30,29 +30,35 @@ pub fn query(context: &Context, args: &Query) -> Result<()> {
         to_ns,
         explain: args.explain,
         fresh: args.fresh,
-    })?;
-    finish(context, &client, &profile, state, args.out.as_deref())
+    };
+    match &args.out {
+        Some(out) if !args.explain => finish(context, &client, &profile, client.query(asked)?, out),
+        _ => explain(context, &client, &Ask::Query(asked)),
+    }
 }
 
 pub fn trace(context: &Context, args: &Trace) -> Result<()> {
     refuse_existing(args.out.as_deref())?;
     let (client, profile) = context.client()?;
     let (from_ns, to_ns) = window(&client, &args.window)?;
-    let state = client.trace(request::Trace {
+    let asked = request::Trace {
         filter: args.filter.clone(),
         level: args.level as u8,
         from_ns,
         to_ns,
         explain: args.explain,
-    })?;
-    finish(context, &client, &profile, state, args.out.as_deref())
+    };
+    match &args.out {
+        Some(out) if !args.explain => finish(context, &client, &profile, client.trace(asked)?, out),
+        _ => explain(context, &client, &Ask::Trace(asked)),
+    }
 }
 
 pub fn fetch(context: &Context, args: &Fetch) -> Result<()> {
     refuse_existing(Some(&args.out))?;
     let (client, profile) = context.client()?;
     let state = client.state(&args.query.id)?;
-    finish(context, &client, &profile, state, Some(&args.out))
+    finish(context, &client, &profile, state, &args.out)
 }
 
 pub fn cancel(context: &Context, args: &QueryId) -> Result<()> {
@@ -61,21 +67,14 @@ pub fn cancel(context: &Context, args: &QueryId) -> Result<()> {
     Ok(())
 }
 
-/// Without a file, the estimate is the answer; else waits, fetches and verifies.
+/// Waits, fetches and verifies.
 fn finish(
     context: &Context,
     client: &Client,
     profile: &Profile,
     state: QueryState,
-    out: Option<&Path>,
+    out: &Path,
 ) -> Result<()> {
-    let Some(out) = out else {
-        context.output.result(
-            &serde_json::to_value(&state).expect("plain data"),
-            &explained(&state),
-        );
-        return Ok(());
-    };
     if state.state != State::Done {
         context.output.note(&format!("query {}", state.id));
     }
@@ -110,20 +109,26 @@ fn set_aside(out: &Path) {
     let _ = std::fs::rename(out, PathBuf::from(name));
 }
 
-fn explained(state: &QueryState) -> String {
+/// clap lets `-o` be left out only with `--explain`.
+fn explain(context: &Context, client: &Client, ask: &Ask) -> Result<()> {
+    let explained = client.explain(ask)?;
+    let estimate = explained.estimate;
     let mut text = String::from("allowed\n");
-    if let Some(estimate) = state.estimate {
+    if estimate.from_records {
+        text.push_str("answered from stored records: no packet would be read\n");
+    } else {
         text.push_str(&format!(
-            "would read {} in {} segments, about {:.1} s\n",
+            "would read {} in {} segments, {} packets, about {:.1} s\n",
             render::bytes(estimate.bytes),
             render::count(estimate.segments),
+            render::count(estimate.packets),
             estimate.seconds
         ));
     }
-    if let Some(detail) = &state.detail {
-        text.push_str(&format!("{}\n", crate::answer::one_line(detail)));
-    }
-    text
+    context
+        .output
+        .result(&serde_json::to_value(&explained).expect("plain data"), &text);
+    Ok(())
 }
 
 /// Found out before a query is run for it.
