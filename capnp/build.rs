@@ -2,7 +2,7 @@
 //! `capnp` tool is needed to build. `regenerate.sh` refreshes the request files.
 use std::{env, fs::File, path::PathBuf};
 
-const SCHEMAS: [&str; 5] = ["module", "dataset", "trace", "wire", "api"];
+const SCHEMAS: [&str; 6] = ["module", "dataset", "trace", "record", "wire", "api"];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

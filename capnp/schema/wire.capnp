@@ -79,6 +79,8 @@ struct CaptureStart {
     file         @6  :FileSource;
   }
   queueBytes     @7  :UInt64;   # sealed blocks held while storage is away (live sources drop beyond it)
+  suspectDeaths  @8  :UInt16;   # deaths in a row without progress: 1 tells capture to go packet by packet,
+                                # 2 and more to store the packet at the resume point undissected
 }
 
 struct LiveSource {
@@ -186,9 +188,10 @@ struct Acknowledged {
 # ---------------------------------------------------------------- storage
 
 struct StorageStart {
-  directory    @0 :Text;
-  ringBytes    @1 :UInt64;
-  recordsBytes @2 :UInt64;
+  segments     @0 :Text;   # folders
+  records      @1 :Text;
+  ringBytes    @2 :UInt64;
+  recordsBytes @3 :UInt64;
 }
 
 struct SegmentState {
@@ -233,6 +236,7 @@ struct ModuleRun {
   arguments    @3 :List(Argument);
   fromNs       @4 :UInt64;         # live: the first interval that may be stored
   toNs         @5 :UInt64;         # live: end of a future window; 0: until stopped
+  audience     @6 :Text;           # of its records; empty where it asks for no pseudonymous column
 }
 
 struct Argument {
@@ -311,7 +315,7 @@ struct Gap {
 # ---------------------------------------------------------------- reader
 
 struct ReaderStart {
-  directory  @0 :Text;               # of the segments, read only
+  directory  @0 :Text;               # of the segments or the records, read only
   nodeKey    @1 :Data;
   segments   @2 :List(SegmentGrant);
   fromNs     @3 :UInt64;
@@ -323,6 +327,8 @@ struct ReaderStart {
   mappings   @9 :List(AudienceKey);  # the node's mapping keys, only where the level needs them
   records    @10 :List(RecordGrant); # stored records instead of segments
   estimateOnly @11 :Bool;
+  columns    @12 :List(UInt8);       # ids of the columns that are needed; empty: all
+  frames     @13 :Bool;              # whether the frame bytes are needed
 }
 
 struct SegmentGrant {
@@ -359,15 +365,16 @@ struct RunnerStart {
     module  @0 :ModuleRun;
     packets @1 :Void;
     records @2 :Void;      # rows come from the reader, already computed
+    check   @5 :ModuleRun; # admit and try the module, nothing else: code is looked at away from all keys
   }
   header     @3 :Data;       # dataset header: a dataset_capnp Header message, decided by the supervisor
   recipients @4 :List(Data); # X-Wing public keys
 }
 
 struct Statement {
-  headerHash @0 :Data;
-  root       @1 :Data;
-  chunks     @2 :UInt64;
+  head   @0 :Data;    # the dataset's head, from which the supervisor sees that it is the header it decided
+  root   @1 :Data;
+  chunks @2 :UInt64;
 }
 
 # ---------------------------------------------------------------- query

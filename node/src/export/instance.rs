@@ -1,0 +1,124 @@
+//! One live module: its interval runner, and what is known of it for its records.
+
+use std::time::{Duration, Instant};
+
+use como_capnp::wire_capnp as wire;
+use como_modules::{IntervalRows, IntervalRunner, Manifest, VerifiedModule};
+
+use crate::feed::Feed;
+use crate::records::Sealer;
+use crate::wire as messages;
+
+/// How often an instance reports what it used.
+const USAGE_EVERY: Duration = Duration::from_secs(1);
+
+/// A record file that is being written.
+pub(super) struct OpenFile {
+    pub name: String,
+    pub epoch: u32,
+    pub sealer: Sealer,
+}
+
+/// One running module.
+pub(super) struct Live {
+    pub id: u64,
+    pub manifest: std::sync::Arc<Manifest>,
+    pub arguments: Vec<(String, i64)>,
+    pub audience: String,
+    pub file: Option<OpenFile>,
+    runner: Option<IntervalRunner>,
+    reported: Instant,
+    rows: u64,
+    intervals: u64,
+}
+
+impl Live {
+    /// Admits and starts a module that the supervisor has verified; an error is told to the developer.
+    pub fn start(run: wire::module_run::Reader<'_>) -> Result<Self, String> {
+        let (admitted, arguments) = admit(run)?;
+        let instance = admitted.instantiate(&arguments).map_err(|e| e.to_string())?;
+        let to_ns = if run.get_to_ns() == 0 { u64::MAX } else { run.get_to_ns() };
+        let runner = IntervalRunner::new(instance, admitted.filter().clone(), run.get_from_ns(), to_ns);
+        Ok(Self {
+            id: run.get_instance(),
+            manifest: admitted.manifest().clone(),
+            arguments,
+            audience: messages::text(run.get_audience()).map_err(|e| e.to_string())?,
+            file: None,
+            runner: Some(runner),
+            reported: Instant::now(),
+            rows: 0,
+            intervals: 0,
+        })
+    }
+
+    /// Packets are missing in `[from_ns, to_ns)`.
+    pub fn gap(&mut self, from_ns: u64, to_ns: u64) {
+        if let Some(runner) = &mut self.runner {
+            runner.gap(from_ns, to_ns);
+        }
+    }
+
+    /// Takes one message of the feed; finished intervals go to `out`.
+    pub fn take(&mut self, feed: &Feed, out: &mut Vec<IntervalRows>) -> Result<(), String> {
+        let Some(runner) = &mut self.runner else { return Ok(()) };
+        let mut emit = |rows| out.push(rows);
+        let taken = match feed {
+            Feed::View(view) => runner.push(view, None, &mut emit),
+            Feed::Tick(now_ns) => runner.advance(*now_ns, &mut emit),
+            Feed::Gap(gap) => {
+                runner.gap(gap.from_ns, gap.to_ns);
+                Ok(())
+            }
+            Feed::Rows { .. } | Feed::End => Ok(()),
+        };
+        self.intervals += out.len() as u64;
+        self.rows += out.iter().map(|i| i.rows.rows() as u64).sum::<u64>();
+        taken.map_err(|fault| fault.to_string())
+    }
+
+    /// Ends the module; what is open comes out as an interrupted interval.
+    pub fn finish(&mut self, end_ns: u64) -> Vec<IntervalRows> {
+        let mut out = Vec::new();
+        if let Some(runner) = self.runner.take()
+            && let Err(fault) = runner.finish(end_ns, &mut |rows| out.push(rows))
+        {
+            tracing::warn!(instance = self.id, "module failed at its end: {fault}");
+        }
+        out
+    }
+
+    /// A usage report, when the last is old enough.
+    pub fn usage_if_due(&mut self) -> Option<Vec<u8>> {
+        if self.reported.elapsed() < USAGE_EVERY {
+            return None;
+        }
+        self.reported = Instant::now();
+        let usage = self.runner.as_ref()?.instance().usage();
+        Some(messages::up(|up| {
+            let mut report = up.init_usage();
+            report.set_instance(self.id);
+            report.set_packets(usage.packets);
+            report.set_fuel(usage.fuel);
+            report.set_wall_ns(usage.wall_ns);
+            report.set_rows(self.rows);
+            report.set_intervals(self.intervals);
+        }))
+    }
+}
+
+/// Reads a module run and admits its code.
+fn admit(
+    run: wire::module_run::Reader<'_>,
+) -> Result<(como_modules::AdmittedModule, Vec<(String, i64)>), String> {
+    let module = run.get_module().map_err(|e| e.to_string())?;
+    let admitted =
+        VerifiedModule::from_supervisor(module).and_then(|m| m.admit()).map_err(|e| e.to_string())?;
+    let list = run.get_arguments().map_err(|e| e.to_string())?;
+    let arguments = list
+        .iter()
+        .map(|a| Ok((messages::text(a.get_name())?, a.get_value())))
+        .collect::<capnp::Result<_>>()
+        .map_err(|e| e.to_string())?;
+    Ok((admitted, arguments))
+}

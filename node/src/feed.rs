@@ -1,0 +1,168 @@
+//! Views on links: what capture sends to export and a reader to its runner. Owns the encoding of a
+//! [`View`]; must never change what a view shows.
+
+use capnp::Error;
+use como_anonymize::columns::{Column, Columns};
+use como_anonymize::view::{Frames, View};
+use como_anonymize::LinkType;
+use como_capnp::wire_capnp as wire;
+use como_dataset::Gap;
+use como_policies::AccessLevel;
+
+use crate::wire as messages;
+
+/// Most packets of one view batch.
+pub const MAX_BATCH_PACKETS: usize = 1 << 16;
+
+/// One message of a feed.
+pub enum Feed {
+    /// Packets as one level sees them, in order of arrival.
+    View(View),
+    /// Packets are missing here.
+    Gap(Gap),
+    /// Time has reached this, ns: intervals that end before it are over.
+    Tick(u64),
+    /// Rows that were computed before, of one interval.
+    Rows {
+        /// Start of the interval, ns.
+        from_ns: u64,
+        /// Its end, ns.
+        to_ns: u64,
+        /// Whether all its packets were seen.
+        complete: bool,
+        /// A record block's plain text.
+        rows: Vec<u8>,
+    },
+    /// Nothing follows.
+    End,
+}
+
+/// Serialises a view. `with_frames` says whether the frame bytes travel too.
+pub fn encode_view(view: &View, with_frames: bool) -> Vec<u8> {
+    messages::feed(|feed| {
+        let mut batch = feed.init_view();
+        let count = view.len();
+        batch.set_level(view.level.as_u8());
+        batch.set_link(view.link.0);
+        batch.set_count(count as u32);
+        let ids = Column::ALL.iter().map(|c| *c as u32 + 1).max().unwrap_or(0);
+        let mut columns = batch.reborrow().init_columns(ids);
+        let mut bytes = Vec::with_capacity(count * 16);
+        for column in Column::ALL {
+            bytes.clear();
+            view.columns.write_le(*column, 0, count, &mut bytes);
+            if bytes.iter().any(|b| *b != 0) {
+                columns.set(*column as u32, &bytes);
+            }
+        }
+        if with_frames {
+            let offsets: Vec<u8> = view.frames.offsets.iter().flat_map(|o| o.to_le_bytes()).collect();
+            batch.set_offsets(&offsets);
+            batch.set_frames(&view.frames.bytes);
+        }
+    })
+}
+
+/// Serialises a gap.
+pub fn encode_gap(gap: &Gap) -> Vec<u8> {
+    messages::feed(|feed| fill_gap(feed.init_gap(), gap))
+}
+
+/// Fills a gap message.
+pub fn fill_gap(mut to: wire::gap::Builder<'_>, gap: &Gap) {
+    to.set_from_ns(gap.from_ns);
+    to.set_to_ns(gap.to_ns);
+    to.set_cause(&gap.cause);
+    to.set_count(gap.count.unwrap_or(0));
+    to.set_unknown(gap.count.is_none());
+}
+
+/// Reads a gap message.
+pub fn read_gap(gap: wire::gap::Reader<'_>) -> capnp::Result<Gap> {
+    Ok(Gap {
+        from_ns: gap.get_from_ns(),
+        to_ns: gap.get_to_ns(),
+        cause: messages::text(gap.get_cause())?,
+        count: (!gap.get_unknown()).then(|| gap.get_count()),
+    })
+}
+
+/// Serialises a tick.
+pub fn encode_tick(now_ns: u64) -> Vec<u8> {
+    messages::feed(|mut feed| feed.set_tick(now_ns))
+}
+
+/// Serialises the end.
+pub fn encode_end() -> Vec<u8> {
+    messages::feed(|mut feed| feed.set_end(()))
+}
+
+/// Serialises stored rows of one interval.
+pub fn encode_rows(from_ns: u64, to_ns: u64, complete: bool, rows: &[u8]) -> Vec<u8> {
+    messages::feed(|feed| {
+        let mut to = feed.init_rows();
+        to.set_from_ns(from_ns);
+        to.set_to_ns(to_ns);
+        to.set_complete(complete);
+        to.set_rows(rows);
+    })
+}
+
+/// Reads one message of a feed; checks every length, since the sender may be compromised.
+pub fn decode(bytes: &[u8]) -> capnp::Result<Feed> {
+    use wire::feed::Which;
+    let message = como_capnp::read_message(bytes)?;
+    Ok(match message.get_root::<wire::feed::Reader<'_>>()?.which()? {
+        Which::View(view) => Feed::View(read_view(view?)?),
+        Which::Gap(gap) => Feed::Gap(read_gap(gap?)?),
+        Which::Tick(now_ns) => Feed::Tick(now_ns),
+        Which::Rows(rows) => {
+            let rows = rows?;
+            Feed::Rows {
+                from_ns: rows.get_from_ns(),
+                to_ns: rows.get_to_ns(),
+                complete: rows.get_complete(),
+                rows: rows.get_rows()?.to_vec(),
+            }
+        }
+        Which::End(()) => Feed::End,
+    })
+}
+
+fn read_view(batch: wire::view_batch::Reader<'_>) -> capnp::Result<View> {
+    let wrong = |what: &str| Error::failed(format!("view batch: {what}"));
+    let level = AccessLevel::from_u8(batch.get_level()).ok_or_else(|| wrong("unknown level"))?;
+    let count = batch.get_count() as usize;
+    if count > MAX_BATCH_PACKETS {
+        return Err(wrong("too many packets"));
+    }
+    let sent = batch.get_columns()?;
+    let mut columns = Columns::with_capacity(0);
+    let zeros = vec![0u8; count * 16];
+    for column in Column::ALL {
+        let bytes = if (*column as u32) < sent.len() { sent.get(*column as u32)? } else { &[] };
+        let width = column.width();
+        let bytes = if bytes.is_empty() { &zeros[..count * width] } else { bytes };
+        if bytes.len() != count * width || !columns.read_le(*column, bytes) {
+            return Err(wrong("a column of the wrong length"));
+        }
+    }
+    Ok(View { level, link: LinkType(batch.get_link()), columns, frames: read_frames(batch, count)? })
+}
+
+fn read_frames(batch: wire::view_batch::Reader<'_>, count: usize) -> capnp::Result<Frames> {
+    let bytes = batch.get_frames()?.to_vec();
+    let sent = batch.get_offsets()?;
+    if sent.is_empty() {
+        return Ok(Frames { offsets: vec![0; count + 1], bytes: Vec::new() });
+    }
+    let offsets: Vec<u32> = sent.as_chunks::<4>().0.iter().map(|c| u32::from_le_bytes(*c)).collect();
+    let sound = sent.len() == (count + 1) * 4
+        && offsets.first() == Some(&0)
+        && offsets.is_sorted()
+        && offsets.last().is_some_and(|end| *end as usize == bytes.len());
+    if !sound {
+        return Err(Error::failed("view batch: frame offsets do not fit".into()));
+    }
+    Ok(Frames { offsets, bytes })
+}

@@ -1,0 +1,212 @@
+//! Runner: computes one request from what its reader sends, and writes the dataset, sealed to the
+//! recipients. Same code as export, fed from the past. Holds one guest, one view, public keys; must never
+//! hold a private key: the node's signature comes from the supervisor.
+
+mod output;
+
+use std::fs::File;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use como_capnp::wire_capnp as wire;
+use como_dataset::{DatasetError, Header};
+use como_keys::sealing::Recipient;
+use como_keys::signing::Signature;
+use como_modules::{IntervalRunner, VerifiedModule};
+
+use crate::feed::{self, Feed};
+use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
+use crate::wire as messages;
+use output::Output;
+
+/// Messages of the reader that may wait; then the reader waits.
+const MAX_WAITING_FEEDS: usize = 8;
+
+/// Why a request fails in its runner.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// A link of ours broke.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A message does not parse.
+    #[error("the runner cannot read a message: {0}\nUse one version of como-node for all processes.")]
+    Message(#[from] capnp::Error),
+    /// The dataset cannot be written.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// A file or link does not work.
+    #[error("the runner cannot write its result: {0}\nCheck the free space of the results directory.")]
+    Io(#[from] std::io::Error),
+    /// The module misbehaved; recorded against its hash.
+    #[error("{0}\nThe module's developer has to mend it; its faults are counted against its hash.")]
+    Module(String),
+    /// The reader ended before the end of the window.
+    #[error("the reader ended early\nAsk again; the audit log says why it ended.")]
+    ReaderGone,
+}
+
+/// What the runner computes.
+enum Work {
+    Module(Box<IntervalRunner>),
+    Packets,
+    Records,
+}
+
+/// Runs one request to its end.
+pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -> Result<(), RunnerError> {
+    let message = como_capnp::read_message(&start.bytes)?;
+    let wire::down::Which::StartRunner(start) = message.get_root::<wire::down::Reader<'_>>()?.which()? else {
+        return Err(unexpected().into());
+    };
+    let start = start?;
+    let header = Header::from_message(start.get_header()?)?;
+    let recipients = start
+        .get_recipients()?
+        .iter()
+        .map(|bytes| Recipient::from_bytes(bytes?).map_err(|e| capnp::Error::failed(e.to_string())))
+        .collect::<capnp::Result<Vec<_>>>()?;
+    let (file, feeds) = peers(&mut commands)?;
+    let mut work = work(start, &header)?;
+    let mut output = Output::create(file, &header, &recipients)?;
+    consume(&feeds, &mut work, &mut output)?;
+    if let Work::Module(runner) = work {
+        let mut emitted = Vec::new();
+        runner.finish(header.window.to_ns, &mut |rows| emitted.push(rows)).map_err(fault)?;
+        output.intervals(emitted)?;
+    }
+    let unsigned = output.finish()?;
+    control.send_bytes(
+        &messages::up(|up| {
+            let mut statement = up.init_statement();
+            statement.set_header_hash(&unsigned.statement.header_hash);
+            statement.set_root(&unsigned.statement.root);
+            statement.set_chunks(unsigned.statement.chunk_count);
+        }),
+        &[],
+    )?;
+    let finished = unsigned.attach(&await_signature(&mut commands)?)?;
+    control.send_bytes(
+        &messages::up(|up| {
+            let mut to = up.init_finished();
+            to.set_packets(finished.packets);
+            to.set_rows(finished.rows);
+            to.set_bytes(finished.bytes);
+        }),
+        &[],
+    )?;
+    Ok(())
+}
+
+/// Waits for the result file and the reader's link.
+fn peers(commands: &mut LinkReceiver) -> Result<(File, Receiver<Feed>), RunnerError> {
+    let (mut file, mut feeds) = (None, None);
+    while file.is_none() || feeds.is_none() {
+        let mut frame = commands.recv()?.ok_or_else(supervisor_gone)?;
+        let message = como_capnp::read_message(&frame.bytes)?;
+        match message.get_root::<wire::down::Reader<'_>>()?.which()? {
+            wire::down::Which::Peer(peer) => {
+                let role = messages::text(peer?.get_role())?;
+                let end = frame.descriptors.pop().ok_or_else(unexpected)?;
+                match role.as_str() {
+                    "output" => file = Some(File::from(end)),
+                    "reader" => feeds = Some(receive(end)?),
+                    _ => return Err(unexpected().into()),
+                }
+            }
+            _ => return Err(unexpected().into()),
+        }
+    }
+    file.zip(feeds).ok_or_else(|| supervisor_gone().into())
+}
+
+/// Reads the feed ahead of the computation, by at most [`MAX_WAITING_FEEDS`] messages.
+fn receive(end: std::os::fd::OwnedFd) -> Result<Receiver<Feed>, RunnerError> {
+    let (_, mut receiver) = link::split("reader", end)?;
+    let (sender, queue) = sync_channel(MAX_WAITING_FEEDS);
+    std::thread::spawn(move || {
+        while let Ok(Some(frame)) = receiver.recv() {
+            let Ok(feed) = feed::decode(&frame.bytes) else { return };
+            if sender.send(feed).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(queue)
+}
+
+fn work(start: wire::runner_start::Reader<'_>, header: &Header) -> Result<Work, RunnerError> {
+    use wire::runner_start::Which;
+    Ok(match start.which()? {
+        Which::Packets(()) => Work::Packets,
+        Which::Records(()) => Work::Records,
+        Which::Module(run) => {
+            let run = run?;
+            let refused = |e: &dyn std::fmt::Display| RunnerError::Module(e.to_string());
+            let admitted = VerifiedModule::from_supervisor(run.get_module()?)
+                .and_then(|module| module.admit())
+                .map_err(|e| refused(&e))?;
+            let arguments = run
+                .get_arguments()?
+                .iter()
+                .map(|a| Ok((messages::text(a.get_name())?, a.get_value())))
+                .collect::<capnp::Result<Vec<_>>>()?;
+            let instance = admitted.instantiate(&arguments).map_err(|e| refused(&e))?;
+            let (from, to) = (header.window.from_ns, header.window.to_ns);
+            Work::Module(Box::new(IntervalRunner::new(instance, admitted.filter().clone(), from, to)))
+        }
+    })
+}
+
+/// Takes the feed until its end.
+fn consume(feeds: &Receiver<Feed>, work: &mut Work, output: &mut Output) -> Result<(), RunnerError> {
+    loop {
+        let feed = feeds.recv().map_err(|_| RunnerError::ReaderGone)?;
+        match (feed, &mut *work) {
+            (Feed::End, _) => return Ok(()),
+            (Feed::View(view), Work::Module(runner)) => {
+                output.count_packets(view.len());
+                let mut emitted = Vec::new();
+                runner.push(&view, None, &mut |rows| emitted.push(rows)).map_err(fault)?;
+                output.intervals(emitted)?;
+            }
+            (Feed::View(view), Work::Packets) => output.packets(&view)?,
+            (Feed::Tick(now_ns), Work::Module(runner)) => {
+                let mut emitted = Vec::new();
+                runner.advance(now_ns, &mut |rows| emitted.push(rows)).map_err(fault)?;
+                output.intervals(emitted)?;
+            }
+            (Feed::Gap(gap), work) => {
+                if let Work::Module(runner) = work {
+                    runner.gap(gap.from_ns, gap.to_ns);
+                }
+                output.gap(gap);
+            }
+            (Feed::Rows { from_ns, to_ns, complete, rows }, Work::Records) => {
+                output.stored_rows(from_ns, to_ns, complete, &rows)?;
+            }
+            (Feed::Tick(_) | Feed::Rows { .. } | Feed::View(_), _) => {}
+        }
+    }
+}
+
+fn await_signature(commands: &mut LinkReceiver) -> Result<Signature, RunnerError> {
+    let frame = commands.recv()?.ok_or_else(supervisor_gone)?;
+    let message = como_capnp::read_message(&frame.bytes)?;
+    match message.get_root::<wire::down::Reader<'_>>()?.which()? {
+        wire::down::Which::Signature(bytes) => {
+            Signature::from_slice(bytes?).map_err(|e| capnp::Error::failed(e.to_string()).into())
+        }
+        _ => Err(unexpected().into()),
+    }
+}
+
+fn fault(fault: como_modules::Fault) -> RunnerError {
+    RunnerError::Module(fault.to_string())
+}
+
+fn unexpected() -> capnp::Error {
+    capnp::Error::failed("not a message for a runner".into())
+}
+
+fn supervisor_gone() -> LinkError {
+    LinkError::Broken("supervisor", std::io::ErrorKind::UnexpectedEof.into())
+}

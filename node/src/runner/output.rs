@@ -1,0 +1,132 @@
+//! The dataset that a runner writes: rows or packets, and how complete they are.
+
+use std::fs::File;
+use std::io::{BufWriter, Seek, Write};
+
+use como_anonymize::View;
+use como_dataset::{
+    Batch, ColumnData, Completeness, DatasetWriter, Gap, Header, PacketBatch, Unsigned,
+};
+use como_keys::sealing::Recipient;
+use como_keys::signing::Signature;
+use como_modules::IntervalRows;
+use como_policies::Window;
+
+use super::RunnerError;
+
+/// Most gaps and interrupted intervals that a dataset names; more are merged into the last.
+const MAX_NAMED_STRETCHES: usize = 1000;
+
+/// A dataset being written.
+pub(super) struct Output {
+    writer: DatasetWriter<BufWriter<File>>,
+    end: Completeness,
+}
+
+/// A dataset that lacks only the node's signature.
+pub(super) struct Written {
+    pub statement: Unsigned,
+    file: File,
+    packets: u64,
+    rows: u64,
+}
+
+/// What was written.
+pub(super) struct Finished {
+    pub packets: u64,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+impl Output {
+    /// Begins the dataset.
+    pub fn create(file: File, header: &Header, recipients: &[Recipient]) -> Result<Self, RunnerError> {
+        let writer = DatasetWriter::create(BufWriter::with_capacity(1 << 20, file), header, recipients)?;
+        Ok(Self { writer, end: Completeness::default() })
+    }
+
+    /// Packets that a module saw.
+    pub fn count_packets(&mut self, count: usize) {
+        self.end.packets += count as u64;
+    }
+
+    /// Rows of finished intervals, with the interval's start as their first column.
+    pub fn intervals(&mut self, emitted: Vec<IntervalRows>) -> Result<(), RunnerError> {
+        for interval in emitted {
+            if !interval.complete {
+                self.interrupted(interval.interval_start_ns, interval.interval_end_ns);
+            }
+            self.rows(interval.interval_start_ns, interval.rows)?;
+        }
+        Ok(())
+    }
+
+    /// Rows that were computed before.
+    pub fn stored_rows(&mut self, from: u64, to: u64, complete: bool, rows: &[u8]) -> Result<(), RunnerError> {
+        if !complete {
+            self.interrupted(from, to);
+        }
+        self.rows(from, como_dataset::decode_rows(rows)?)
+    }
+
+    fn rows(&mut self, start_ns: u64, rows: Batch) -> Result<(), RunnerError> {
+        let count = rows.rows();
+        if count == 0 {
+            return Ok(());
+        }
+        let mut columns = vec![ColumnData::TimeNs(vec![start_ns; count])];
+        columns.extend(rows.columns);
+        self.end.rows += count as u64;
+        Ok(self.writer.write_table(&Batch { columns })?)
+    }
+
+    /// Packets as the view shows them.
+    pub fn packets(&mut self, view: &View) -> Result<(), RunnerError> {
+        let mut batch = PacketBatch::default();
+        for at in 0..view.len() {
+            let (ts_ns, wire_len) = (view.columns.ts_ns[at], view.columns.wire_len[at]);
+            batch.push(ts_ns, wire_len, view.frames.get(at).unwrap_or_default());
+        }
+        self.end.packets += batch.len() as u64;
+        Ok(self.writer.write_packets(&batch)?)
+    }
+
+    /// Packets are missing here.
+    pub fn gap(&mut self, gap: Gap) {
+        if self.end.gaps.len() < MAX_NAMED_STRETCHES {
+            self.end.gaps.push(gap);
+        } else if let Some(last) = self.end.gaps.last_mut() {
+            last.to_ns = last.to_ns.max(gap.to_ns);
+            last.count = last.count.zip(gap.count).map(|(a, b)| a.saturating_add(b));
+        }
+    }
+
+    fn interrupted(&mut self, from: u64, to: u64) {
+        match self.end.interrupted.last_mut() {
+            Some(last) if last.to_ns == from || self.end.interrupted.len() >= MAX_NAMED_STRETCHES => {
+                last.to_ns = last.to_ns.max(to);
+            }
+            _ => self.end.interrupted.extend(Window::new(from, to)),
+        }
+    }
+
+    /// Ends the content; what must be signed comes out.
+    pub fn finish(self) -> Result<Written, RunnerError> {
+        let (packets, rows) = (self.end.packets, self.end.rows);
+        let (statement, buffer) = self.writer.finish(self.end)?;
+        let file = buffer.into_inner().map_err(|e| e.into_error())?;
+        Ok(Written { statement, file, packets, rows })
+    }
+}
+
+impl Written {
+    /// Appends the signature and brings the file to the disk.
+    pub fn attach(mut self, signature: &Signature) -> Result<Finished, RunnerError> {
+        como_dataset::attach_signature(&mut self.file, signature)?;
+        self.file.flush()?;
+        self.file.sync_all()?;
+        let bytes = self.file.stream_position()?;
+        Ok(Finished { packets: self.packets, rows: self.rows, bytes })
+    }
+}
+

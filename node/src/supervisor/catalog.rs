@@ -1,0 +1,220 @@
+//! What the node has: segments of the trace and stored records, as storage reports them.
+//! Holds metadata only; must never open a segment.
+
+use std::collections::BTreeMap;
+
+use como_policies::Window;
+
+/// How a segment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentEnd {
+    /// Still being written.
+    Open,
+    /// Its footer is there, signed by capture.
+    Sealed,
+    /// Its writer died: the trace says so wherever this segment is read.
+    Unsealed,
+}
+
+/// One segment.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// File name in the segments directory.
+    pub file: String,
+    /// How it ended.
+    pub end: SegmentEnd,
+    /// Day of packet time whose identities wrap its keys.
+    pub sealing_epoch: u32,
+    /// Epoch of its pseudonyms.
+    pub mapping_epoch: u32,
+    /// Packet time of its start, ns.
+    pub first_ns: u64,
+    /// Packet time of its last packet, ns; `None` while unknown.
+    pub last_ns: Option<u64>,
+    /// Packets, where known.
+    pub packets: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Bytes that were captured.
+    pub captured_bytes: u64,
+    /// Packets lost, as recorded in gaps.
+    pub lost: u64,
+}
+
+/// Packet times that a record file holds without a hole.
+#[derive(Clone, Debug)]
+pub struct Coverage {
+    /// Its file name.
+    pub file: String,
+    /// The covered window.
+    pub window: Window,
+    /// Sealing epoch and output level of its identity.
+    pub sealing_epoch: u32,
+    /// Output level, 0..=4.
+    pub output_level: u8,
+}
+
+/// Identifies what records were computed by: module hash, filter, arguments, audience, level.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MetricKey(pub [u8; 32]);
+
+/// All segments and records.
+#[derive(Default)]
+pub struct Catalog {
+    segments: BTreeMap<[u8; 16], Segment>,
+    records: BTreeMap<MetricKey, Vec<Coverage>>,
+    /// Newest packet time that capture reported, ns.
+    pub now_ns: u64,
+}
+
+impl Catalog {
+    /// Takes the state of a segment as storage reports it.
+    pub fn put_segment(&mut self, id: [u8; 16], segment: Segment) {
+        if let Some(last) = segment.last_ns {
+            self.now_ns = self.now_ns.max(last);
+        }
+        self.segments.insert(id, segment);
+    }
+
+    /// Forgets an expired segment.
+    pub fn remove_segment(&mut self, id: &[u8; 16]) {
+        self.segments.remove(id);
+    }
+
+    /// Forgets everything; storage reports it all again when it starts.
+    pub fn clear(&mut self) {
+        self.segments.clear();
+        self.records.clear();
+    }
+
+    /// All segments by id.
+    pub fn segments(&self) -> impl Iterator<Item = (&[u8; 16], &Segment)> {
+        self.segments.iter()
+    }
+
+    /// Segments that may hold packets of a window, in order of time. A segment whose end is unknown may
+    /// reach up to the newest packet time.
+    pub fn segments_in(&self, window: Window) -> Vec<([u8; 16], Segment)> {
+        let mut found: Vec<_> = self
+            .segments
+            .iter()
+            .filter(|(_, s)| s.first_ns < window.to_ns && self.end_of(s) >= window.from_ns)
+            .map(|(id, s)| (*id, s.clone()))
+            .collect();
+        found.sort_by_key(|(id, s)| (s.first_ns, *id));
+        found
+    }
+
+    fn end_of(&self, segment: &Segment) -> u64 {
+        segment.last_ns.unwrap_or(self.now_ns.max(segment.first_ns))
+    }
+
+    /// Packet times that the trace reaches from and to, `None` where it is empty.
+    pub fn coverage(&self) -> Option<Window> {
+        let from = self.segments.values().map(|s| s.first_ns).min()?;
+        let to = self.segments.values().map(|s| self.end_of(s)).max()?.saturating_add(1);
+        Window::new(from, to).ok()
+    }
+
+    /// Takes what a record file covers now.
+    pub fn put_records(&mut self, metric: MetricKey, coverage: Coverage, new_stretch: bool) {
+        let list = self.records.entry(metric).or_default();
+        match list.iter_mut().rev().find(|c| c.file == coverage.file) {
+            Some(known) if !new_stretch => known.window = coverage.window,
+            _ => list.push(coverage),
+        }
+    }
+
+    /// Forgets an expired record file.
+    pub fn remove_records(&mut self, file: &str) {
+        for list in self.records.values_mut() {
+            list.retain(|c| c.file != file);
+        }
+        self.records.retain(|_, list| !list.is_empty());
+    }
+
+    /// Record files that together cover a window without a hole, in order of time; `None` where they do not.
+    pub fn records_covering(&self, metric: &MetricKey, window: Window) -> Option<Vec<Coverage>> {
+        let mut list: Vec<_> = self.records.get(metric)?.iter().filter(|c| c.window.overlaps(window)).collect();
+        list.sort_by_key(|c| c.window.from_ns);
+        let mut reached = window.from_ns;
+        let mut files = Vec::new();
+        for coverage in list {
+            if coverage.window.from_ns > reached {
+                return None;
+            }
+            reached = reached.max(coverage.window.to_ns);
+            files.push(coverage.clone());
+        }
+        (reached >= window.to_ns).then_some(files)
+    }
+
+    /// Number of record files.
+    pub fn record_files(&self) -> usize {
+        self.records.values().map(Vec::len).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(from: u64, to: u64) -> Window {
+        Window::new(from, to).unwrap()
+    }
+
+    fn segment(first: u64, last: Option<u64>) -> Segment {
+        Segment {
+            file: format!("{first}.seg"),
+            end: if last.is_some() { SegmentEnd::Sealed } else { SegmentEnd::Open },
+            sealing_epoch: 0,
+            mapping_epoch: 0,
+            first_ns: first,
+            last_ns: last,
+            packets: 1,
+            bytes: 1,
+            captured_bytes: 1,
+            lost: 0,
+        }
+    }
+
+    fn coverage(file: &str, from: u64, to: u64) -> Coverage {
+        Coverage { file: file.into(), window: window(from, to), sealing_epoch: 0, output_level: 2 }
+    }
+
+    #[test]
+    fn a_window_finds_the_segments_it_touches_and_no_other() {
+        let mut catalog = Catalog::default();
+        catalog.put_segment([1; 16], segment(100, Some(199)));
+        catalog.put_segment([2; 16], segment(200, Some(299)));
+        catalog.put_segment([3; 16], segment(300, None));
+        catalog.now_ns = 350;
+        let found = |from, to| catalog.segments_in(window(from, to)).iter().map(|(id, _)| id[0]).collect::<Vec<_>>();
+        assert_eq!(found(150, 160), [1]);
+        assert_eq!(found(199, 201), [1, 2]);
+        assert_eq!(found(0, 100), Vec::<u8>::new());
+        assert_eq!(found(340, 400), [3]);
+        assert_eq!(found(351, 400), Vec::<u8>::new());
+        assert_eq!(catalog.coverage().unwrap(), window(100, 351));
+    }
+
+    #[test]
+    fn records_are_reused_only_where_they_cover_the_whole_window() {
+        let metric = MetricKey([7; 32]);
+        let mut catalog = Catalog::default();
+        catalog.put_records(metric.clone(), coverage("a", 0, 10), true);
+        catalog.put_records(metric.clone(), coverage("a", 0, 20), false);
+        catalog.put_records(metric.clone(), coverage("b", 20, 30), true);
+        catalog.put_records(metric.clone(), coverage("b", 31, 40), true);
+        let files = |from, to| {
+            catalog
+                .records_covering(&metric, window(from, to))
+                .map(|list| list.iter().map(|c| c.file.clone()).collect::<Vec<_>>())
+        };
+        assert_eq!(files(5, 25), Some(vec!["a".into(), "b".into()]));
+        assert_eq!(files(25, 35), None, "30..31 was never computed");
+        assert_eq!(files(31, 40), Some(vec!["b".into()]));
+        assert_eq!(files(35, 41), None);
+        assert!(catalog.records_covering(&MetricKey([8; 32]), window(0, 10)).is_none());
+    }
+}

@@ -1,0 +1,96 @@
+//! Data keys for one reader: of the segments and sections of its request, and no more.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use como_keys::aead::DataKey;
+use como_keys::keyring::Section;
+use como_policies::{AccessLevel, Window};
+
+use super::Supervisor;
+use super::catalog::{Coverage, Segment};
+use super::requests::first_line;
+use crate::records;
+use crate::trace::SegmentHeader;
+use como_dataset::Gap;
+
+/// Longest segment header that is read, in bytes.
+const MAX_HEADER_BYTES: u64 = 128 << 10;
+
+/// The keys of one segment.
+pub(super) struct SegmentGrant {
+    pub id: [u8; 16],
+    pub segment: Segment,
+    pub keys: [Option<DataKey>; 3],
+    pub link_type: u32,
+}
+
+/// The key of one record file.
+pub(super) struct RecordGrant {
+    pub file: String,
+    pub key: DataKey,
+}
+
+/// Sections that a level opens (architecture: `headers` opens A and R, `payload` all).
+fn sections(level: AccessLevel) -> &'static [Section] {
+    match level {
+        AccessLevel::Aggregate | AccessLevel::Coarse | AccessLevel::Anonymized => &[Section::A],
+        AccessLevel::Headers => &[Section::A, Section::R],
+        AccessLevel::Payload => &[Section::A, Section::R, Section::P],
+    }
+}
+
+impl Supervisor {
+    /// Opens the data keys of a window at a level. Segments that nobody can open any more come out as gaps.
+    pub(super) fn grant_segments(&self, window: Window, level: AccessLevel) -> (Vec<SegmentGrant>, Vec<Gap>) {
+        let (mut grants, mut gaps) = (Vec::new(), Vec::new());
+        for (id, segment) in self.catalog.segments_in(window) {
+            match self.grant_segment(&segment, level) {
+                Ok((keys, link_type)) => grants.push(SegmentGrant { id, segment, keys, link_type }),
+                Err(cause) => {
+                    let to_ns = segment.last_ns.map_or(self.catalog.now_ns, |last| last.saturating_add(1));
+                    let count = (segment.packets > 0).then_some(segment.packets);
+                    gaps.push(Gap { from_ns: segment.first_ns, to_ns, cause, count });
+                }
+            }
+        }
+        (grants, gaps)
+    }
+
+    fn grant_segment(&self, segment: &Segment, level: AccessLevel) -> Result<([Option<DataKey>; 3], u32), String> {
+        let path = self.layout.segments().join(&segment.file);
+        let header = read_header(&path).map_err(|why| format!("unreadable: {why}"))?;
+        header.verify(&self.keyring.node_signing.verifying_key()).map_err(|e| first_line(&e))?;
+        let mut keys = [None, None, None];
+        for section in sections(level) {
+            let Some(identity) = self.keyring.trace_identity_if_present(segment.sealing_epoch, *section) else {
+                return Err("destroyed".into());
+            };
+            let key = header.unwrap_key(*section, identity).map_err(|e| first_line(&e))?;
+            keys[*section as usize] = Some(key);
+        }
+        Ok((keys, header.link))
+    }
+
+    /// Opens the data keys of record files; `None` where one cannot be opened any more.
+    pub(super) fn grant_records(&self, files: &[Coverage]) -> Option<Vec<RecordGrant>> {
+        files
+            .iter()
+            .map(|coverage| {
+                let mut file = File::open(self.layout.records().join(&coverage.file)).ok()?;
+                let (header, _) = records::Header::read(&mut file).ok()?;
+                let identity =
+                    self.keyring.record_identity_if_present(header.sealing_epoch, header.output_level.as_u8())?;
+                Some(RecordGrant { file: coverage.file.clone(), key: header.unwrap_key(identity).ok()? })
+            })
+            .collect()
+    }
+}
+
+fn read_header(path: &Path) -> Result<SegmentHeader, String> {
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    file.take(MAX_HEADER_BYTES).read_to_end(&mut start).map_err(|e| e.to_string())?;
+    SegmentHeader::decode(&start).map(|(header, _)| header).map_err(|e| first_line(&e))
+}

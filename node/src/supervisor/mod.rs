@@ -1,0 +1,271 @@
+//! The supervisor: keys, policy, admission of modules, start and restart of every other process.
+//!
+//! One loop takes one event at a time; nothing here waits for a child. It holds the root secret, the
+//! identities, the policy and the registry of modules; it must never see a packet, nor listen on a network.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `children` | child processes: start, messages, death |
+//! | `wiring` | which roles run, what each is started with, links between them |
+//! | `reports` | what roles say |
+//! | `epochs`, `grants` | public keys for writers; data keys for one reader |
+//! | `requests` | from bytes of the network to an authentic request |
+//! | `decide`, `audit` | policy decisions and the audit log |
+//! | `modules`, `live` | installed modules; the live instances of them |
+//! | `jobs`, `plan`, `answers`, `status` | queries and their life; what askers are told |
+//! | `catalog` | what the trace and the records hold |
+
+mod answers;
+mod audit;
+mod catalog;
+mod children;
+mod decide;
+mod epochs;
+mod grants;
+mod jobs;
+mod live;
+mod modules;
+mod plan;
+mod reports;
+mod requests;
+mod signals;
+mod status;
+mod wiring;
+
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use como_keys::audit::AuditLog;
+use como_keys::keyring::Keyring;
+use como_keys::root::RootSecret;
+use como_policies::PolicyEngine;
+
+use crate::config::{Config, Layout};
+use crate::link::Frame;
+use crate::registry::Registry;
+use catalog::Catalog;
+use children::{ChildId, Children};
+
+/// How often time-driven work is looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// How long roles may take to drain and seal after SIGTERM, before they are killed.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Why the node does not start, or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The registry of partners and developers.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::RegistryError),
+    /// The policy set.
+    #[error(transparent)]
+    Policy(#[from] como_policies::PolicyError),
+    /// A key or the audit log.
+    #[error(transparent)]
+    Keys(#[from] como_keys::KeyError),
+    /// A process does not start.
+    #[error(transparent)]
+    Process(#[from] crate::process::ProcessError),
+    /// Two supervisors on one data directory would write over each other.
+    #[error("a node already runs on {0} (process {1})\nStop it first, or use another directory.")]
+    AlreadyRunning(String, u32),
+    /// The operating system.
+    #[error("{0}: {1}\nCheck the permissions of the node's directory.")]
+    Io(String, std::io::Error),
+    /// A role cannot work, and starting it again does not help.
+    #[error("{0}")]
+    RoleFailed(String),
+}
+
+/// What the main loop takes.
+pub(crate) enum Event {
+    /// A role sent a message.
+    Said(ChildId, Frame),
+    /// A process ended.
+    Ended(ChildId, std::io::Result<ExitStatus>),
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+/// Everything that the supervisor knows.
+pub(crate) struct Supervisor {
+    config: Config,
+    layout: Layout,
+    registry: Registry,
+    policy: PolicyEngine,
+    root: RootSecret,
+    keyring: Keyring,
+    audit: AuditLog,
+    children: Children,
+    catalog: Catalog,
+    modules: modules::ModuleStore,
+    live: live::LiveModules,
+    jobs: jobs::Jobs,
+    nonces: requests::Nonces,
+    wiring: wiring::Wiring,
+    roles: reports::Reports,
+    /// The sealing epoch that capture last asked for.
+    capture_epoch: Option<u32>,
+    started: Instant,
+    stopping: Option<Instant>,
+    failure: Option<String>,
+}
+
+/// Runs a node until it is told to stop.
+pub fn run(config_file: &Path) -> Result<(), SupervisorError> {
+    let (events, queue) = channel();
+    let mut supervisor = Supervisor::open(config_file, events.clone())?;
+    let _lock = signals::PidFile::take(&supervisor.layout)?;
+    signals::forward(events).map_err(|e| SupervisorError::Io("signal handlers".into(), e))?;
+    supervisor.begin()?;
+    supervisor.main_loop(&queue)
+}
+
+impl Supervisor {
+    fn open(config_file: &Path, events: std::sync::mpsc::Sender<Event>) -> Result<Self, SupervisorError> {
+        let config = Config::load(config_file)?;
+        let layout = config.layout();
+        let registry = Registry::load(&layout)?;
+        let policy = load_policy(&config)?;
+        let root = crate::admin::root_secret(&config)?;
+        let keyring = Keyring::load(&layout.keyring(), &root)?;
+        let audit = AuditLog::open(&layout.audit_log(), keyring.node_signing.clone())?;
+        let launcher = children::Launcher::new(&config);
+        let modules = modules::ModuleStore::open(&layout)?;
+        let jobs = jobs::Jobs::open(&layout, &config)?;
+        Ok(Self {
+            children: Children::new(events, launcher),
+            config,
+            layout,
+            registry,
+            policy,
+            root,
+            keyring,
+            audit,
+            catalog: Catalog::default(),
+            modules,
+            live: live::LiveModules::default(),
+            jobs,
+            nonces: requests::Nonces::default(),
+            wiring: wiring::Wiring::default(),
+            roles: reports::Reports::default(),
+            capture_epoch: None,
+            started: Instant::now(),
+            stopping: None,
+            failure: None,
+        })
+    }
+
+    fn begin(&mut self) -> Result<(), SupervisorError> {
+        let mode = self.config.node.mode.name();
+        let policy = self.policy.set_hash().to_owned();
+        self.log(&audit::Event::Started { version: env!("CARGO_PKG_VERSION"), mode, policy: &policy });
+        self.load_modules();
+        self.start_core_roles()?;
+        Ok(())
+    }
+
+    fn main_loop(mut self, queue: &Receiver<Event>) -> Result<(), SupervisorError> {
+        loop {
+            match queue.recv_timeout(TICK) {
+                Ok(Event::Said(from, frame)) => self.said(from, frame),
+                Ok(Event::Ended(id, status)) => self.ended(id, &status)?,
+                Ok(Event::Stop) => self.stop_all(),
+                Ok(Event::Reload) => self.reload(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            self.tick()?;
+            if self.stopping.is_some() && self.children.iter().next().is_none() {
+                self.log(&audit::Event::Stopped);
+                let _ = self.audit.sign_head(now_ns());
+                return match self.failure.take() {
+                    Some(what) => Err(SupervisorError::RoleFailed(what)),
+                    None => Ok(()),
+                };
+            }
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), SupervisorError> {
+        match self.stopping {
+            Some(since) if since.elapsed() > DRAIN => {
+                let all: Vec<_> = self.children.iter().map(|(id, _)| id).collect();
+                all.into_iter().for_each(|id| self.children.kill(id));
+            }
+            Some(_) => {}
+            None => {
+                self.restart_due_roles()?;
+                self.advance_jobs();
+            }
+        }
+        Ok(())
+    }
+
+    /// Drains in the order of the data: capture seals its segment and storage has it on disk, before
+    /// storage itself is told to stop (see `reports`).
+    fn stop_all(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        tracing::info!("stopping: capture seals its segment");
+        self.stopping = Some(Instant::now());
+        self.stop_next();
+    }
+
+    fn reload(&mut self) {
+        match self.try_reload() {
+            Ok(()) => {
+                let policy = self.policy.set_hash().to_owned();
+                self.log(&audit::Event::Reloaded { policy: &policy });
+                self.decide_again();
+                self.send_trust();
+            }
+            // The old configuration stays in force: a typing error must not open or close the node.
+            Err(error) => tracing::error!("reload refused, nothing changed: {error}"),
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<(), SupervisorError> {
+        let config = Config::load(&self.config.file)?;
+        let registry = Registry::load(&self.layout)?;
+        let policy = load_policy(&config)?;
+        self.keyring = Keyring::load(&self.layout.keyring(), &self.root)?;
+        self.config = config;
+        self.registry = registry;
+        self.policy = policy;
+        Ok(())
+    }
+
+    fn save_keyring(&self) -> Result<(), como_keys::KeyError> {
+        self.keyring.save(&self.layout.keyring(), &self.root)
+    }
+
+    /// Appends to the audit log. A node that cannot log its decisions must not take more of them.
+    fn log(&mut self, event: &audit::Event<'_>) {
+        if let Err(error) = self.audit.append(now_ns(), event) {
+            tracing::error!("the audit log cannot be written, the node stops: {error}");
+            self.failure = Some(error.to_string());
+            self.stop_all();
+        }
+    }
+}
+
+fn load_policy(config: &Config) -> Result<PolicyEngine, SupervisorError> {
+    Ok(match &config.policy.file {
+        Some(file) => PolicyEngine::from_file(config.node.mode, file)?,
+        None => PolicyEngine::builtin(config.node.mode)?,
+    })
+}
+
+/// Wall time, ns since the Unix epoch: for certificates, expiry, retention and policy only.
+fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
+}

@@ -1,0 +1,283 @@
+//! How a question will be answered: from stored records, from the past trace, or once its window has
+//! passed; and what that costs. Decides nothing about rights.
+
+use como_anonymize::filter::Filter;
+use como_capnp::wire_capnp as wire;
+use como_dataset::{ColumnKind, Field, Gap, Header, Kind, ModuleRef, Schema};
+use como_keys::mapping::MappingKey;
+use como_policies::{AccessLevel, Window};
+use serde::Serialize;
+
+use super::Supervisor;
+use super::answers::Refusal;
+use super::catalog::{Coverage, MetricKey};
+use super::grants::{RecordGrant, SegmentGrant};
+use super::jobs::{Job, Work};
+use super::modules::{Installed, fill_run};
+use super::now_ns;
+use crate::records;
+use crate::wire::down;
+
+/// Bytes that a reader opens per second, about: for the estimate that askers see.
+const READ_BYTES_PER_SECOND: u64 = 300 << 20;
+
+/// What a request will cost, without regard to what its filter selects: a match count would be an oracle.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Estimate {
+    pub segments: usize,
+    pub bytes: u64,
+    pub packets: u64,
+    pub seconds: f64,
+    /// From stored records: no packet is read.
+    pub from_records: bool,
+}
+
+impl Supervisor {
+    /// Checks that the trace reaches a window; parts that it does not reach come out as gaps.
+    pub(super) fn check_window(&self, window: Window) -> Result<Vec<Gap>, Refusal> {
+        let Some(coverage) = self.catalog.coverage() else {
+            return Err(Refusal::OutsideTrace("the trace is empty".into()));
+        };
+        if !window.overlaps(coverage) {
+            return Err(Refusal::OutsideTrace(format!("the trace reaches over {coverage}, asked was {window}")));
+        }
+        let mut gaps = Vec::new();
+        let mut missing = |from_ns: u64, to_ns: u64| {
+            if from_ns < to_ns {
+                gaps.push(Gap { from_ns, to_ns, cause: "not in the trace".into(), count: None });
+            }
+        };
+        missing(window.from_ns, coverage.from_ns.min(window.to_ns));
+        missing(coverage.to_ns.max(window.from_ns), window.to_ns);
+        Ok(gaps)
+    }
+
+    /// Parses a filter for a view at `level`; pseudonyms must belong to one epoch.
+    pub(super) fn check_filter(&self, text: &str, level: AccessLevel, window: Window) -> Result<String, Refusal> {
+        let filter = Filter::parse(text).map_err(|e| Refusal::BadFilter(e.to_string()))?;
+        let mut epochs: Vec<u32> =
+            self.catalog.segments_in(window).iter().map(|(_, s)| s.mapping_epoch).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        if level < AccessLevel::Headers && filter.names_pseudonyms() && epochs.len() > 1 {
+            return Err(Refusal::BadFilter(format!(
+                "the filter names pseudonyms, and the window lies in {} mapping epochs with different ones; \
+                 ask for each epoch by itself",
+                epochs.len()
+            )));
+        }
+        Ok(filter.canonical())
+    }
+
+    /// Cost of reading a window at a level.
+    pub(super) fn estimate(&self, window: Window) -> Estimate {
+        let segments = self.catalog.segments_in(window);
+        let bytes = segments.iter().map(|(_, s)| s.bytes).sum();
+        Estimate {
+            segments: segments.len(),
+            bytes,
+            packets: segments.iter().map(|(_, s)| s.packets).sum(),
+            seconds: bytes as f64 / READ_BYTES_PER_SECOND as f64,
+            from_records: false,
+        }
+    }
+
+    /// Stored records that answer a query, where they cover its whole window. A filter of the asker's own
+    /// selects packets that the records never saw apart.
+    pub(super) fn stored_records(
+        &self,
+        module: &Installed,
+        arguments: &[(String, i64)],
+        audience: &str,
+        filter: &str,
+        window: Window,
+    ) -> Option<Vec<Coverage>> {
+        if !filter.is_empty() {
+            return None;
+        }
+        let manifest = &module.manifest;
+        let metric = records::metric(
+            &manifest.wasm_sha256,
+            &manifest.filter,
+            arguments,
+            audience,
+            manifest.level,
+            manifest.interval_ns,
+        );
+        let aligned = window.from_ns % manifest.interval_ns == 0 && window.to_ns % manifest.interval_ns == 0;
+        if !aligned {
+            return None; // A stored interval may reach beyond the window.
+        }
+        self.catalog.records_covering(&MetricKey(metric), window)
+    }
+
+    /// The header of the dataset that will answer a job: decided here, only filled by the runner.
+    pub(super) fn dataset_header(&self, job: &Job, gaps: Vec<Gap>, mapping_epoch: u32) -> Header {
+        let (kind, schema, module, audience) = match &job.work {
+            Work::Query { module, arguments, audience, .. } => {
+                let manifest = &module.manifest;
+                let time = Field {
+                    name: "time".into(),
+                    kind: ColumnKind::TimeNs,
+                    unit: "ns".into(),
+                    description: "start of the measurement interval".into(),
+                    merge: "key".into(),
+                };
+                let columns = manifest.schema.iter().map(|c| Field {
+                    name: c.name.clone(),
+                    kind: c.kind,
+                    unit: c.unit.clone(),
+                    description: c.description.clone(),
+                    merge: c.merge.name().into(),
+                });
+                let reference = ModuleRef {
+                    name: manifest.name.clone(),
+                    release: manifest.release,
+                    hash_hex: hex::encode(manifest.wasm_sha256),
+                    args: arguments.clone(),
+                };
+                let fields = std::iter::once(time).chain(columns).collect();
+                (Kind::Table, Schema::Table(fields), Some(reference), audience.clone())
+            }
+            Work::Trace { link_type, audience } => {
+                (Kind::Packets, Schema::Packets { link_type: *link_type }, None, audience.clone())
+            }
+        };
+        Header {
+            node: self.config.node.name.to_string(),
+            node_key: self.keyring.node_signing.verifying_key().key_id(),
+            query_id: job.id.clone(),
+            kind,
+            level: job.level,
+            window: job.window,
+            filter: job.filter.clone(),
+            module,
+            audience,
+            mapping_epoch,
+            schema,
+            gaps,
+            interrupted: Vec::new(),
+            created_ns: now_ns(),
+            policy_hash: self.policy.set_hash().to_owned(),
+        }
+    }
+
+    /// Keys of an audience's pseudonyms in the epochs of some segments.
+    pub(super) fn audience_keys(
+        &mut self,
+        audience: &str,
+        grants: &[SegmentGrant],
+    ) -> Result<Vec<(u32, MappingKey)>, Refusal> {
+        let mut epochs: Vec<u32> = grants.iter().map(|g| g.segment.mapping_epoch).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        let keys = epochs
+            .into_iter()
+            .map(|epoch| Ok((epoch, self.keyring.audience_key(epoch, audience)?)))
+            .collect::<Result<Vec<_>, como_keys::KeyError>>()
+            .map_err(|e| Refusal::Destroyed(e.to_string()))?;
+        // Pseudonyms that were handed out must come out the same after a restart.
+        self.save_keyring().map_err(|e| Refusal::Internal(e.to_string()))?;
+        Ok(keys)
+    }
+
+    /// First message of a reader of the past trace.
+    pub(super) fn reader_start(&self, job: &Job, grants: &[SegmentGrant], audience: &[(u32, MappingKey)]) -> Vec<u8> {
+        let node_key = self.keyring.node_signing.verifying_key().to_bytes();
+        let directory = self.layout.segments();
+        down(|down| {
+            let mut start = down.init_start_reader();
+            start.set_directory(directory.to_string_lossy().as_ref());
+            start.set_node_key(&node_key);
+            start.set_from_ns(job.window.from_ns);
+            start.set_to_ns(job.window.to_ns);
+            start.set_view_level(job.view_level().as_u8());
+            start.set_ask_level(job.level.as_u8());
+            start.set_filter(&job.filter);
+            if let Work::Query { module, .. } = &job.work {
+                start.set_frames(module.manifest.wants_frames);
+                let filter = Filter::parse(&module.manifest.filter).ok();
+                let mut columns: Vec<u8> = module.manifest.columns.iter().map(|c| *c as u8).collect();
+                columns.extend(filter.iter().flat_map(|f| f.columns()).map(|c| c as u8));
+                columns.push(como_anonymize::columns::Column::TsNs as u8);
+                columns.sort_unstable();
+                columns.dedup();
+                let mut list = start.reborrow().init_columns(columns.len() as u32);
+                columns.iter().enumerate().for_each(|(i, c)| list.set(i as u32, *c));
+            } else {
+                start.set_frames(true);
+            }
+            fill_segments(start.reborrow().init_segments(grants.len() as u32), grants);
+            fill_audiences(start.init_audiences(audience.len() as u32), audience);
+        })
+    }
+
+    /// First message of a reader of stored records.
+    pub(super) fn record_reader_start(&self, job: &Job, grants: &[RecordGrant]) -> Vec<u8> {
+        let directory = self.layout.records();
+        down(|down| {
+            let mut start = down.init_start_reader();
+            start.set_directory(directory.to_string_lossy().as_ref());
+            start.set_from_ns(job.window.from_ns);
+            start.set_to_ns(job.window.to_ns);
+            let mut list = start.init_records(grants.len() as u32);
+            for (i, grant) in grants.iter().enumerate() {
+                let mut to = list.reborrow().get(i as u32);
+                to.set_file(&grant.file);
+                to.set_key(grant.key.expose());
+            }
+        })
+    }
+
+    /// First message of a runner.
+    pub(super) fn runner_start(&self, job: &Job, header: &Header, recipients: &[Vec<u8>], stored: bool) -> Vec<u8> {
+        let header = header.to_message();
+        down(|down| {
+            let mut start = down.init_start_runner();
+            start.set_header(&header);
+            let mut list = start.reborrow().init_recipients(recipients.len() as u32);
+            recipients.iter().enumerate().for_each(|(i, r)| list.set(i as u32, r));
+            match &job.work {
+                Work::Trace { .. } => start.set_packets(()),
+                Work::Query { .. } if stored => start.set_records(()),
+                Work::Query { module, arguments, audience, .. } => {
+                    let window = (job.window.from_ns, job.window.to_ns);
+                    fill_run(start.init_module(), module, 0, arguments, audience, window);
+                }
+            }
+        })
+    }
+}
+
+fn fill_segments(
+    mut list: capnp::struct_list::Builder<'_, wire::segment_grant::Owned>,
+    grants: &[SegmentGrant],
+) {
+    for (i, grant) in grants.iter().enumerate() {
+        let mut to = list.reborrow().get(i as u32);
+        to.set_file(&grant.segment.file);
+        to.set_segment(&grant.id);
+        to.set_mapping_epoch(grant.segment.mapping_epoch);
+        let [a, r, p] = &grant.keys;
+        if let Some(key) = a {
+            to.set_key_a(key.expose());
+        }
+        if let Some(key) = r {
+            to.set_key_r(key.expose());
+        }
+        if let Some(key) = p {
+            to.set_key_p(key.expose());
+        }
+    }
+}
+
+fn fill_audiences(
+    mut list: capnp::struct_list::Builder<'_, wire::audience_key::Owned>,
+    keys: &[(u32, MappingKey)],
+) {
+    for (i, (epoch, key)) in keys.iter().enumerate() {
+        let mut to = list.reborrow().get(i as u32);
+        to.set_mapping_epoch(*epoch);
+        to.set_key(key.expose());
+    }
+}

@@ -1,0 +1,90 @@
+//! Building and reading the messages of `wire.capnp`. Owns conversions only; must never decide.
+
+use capnp::message::{Builder, HeapAllocator};
+use como_capnp::wire_capnp as wire;
+
+pub use como_capnp::Message;
+
+macro_rules! builders {
+    ($($(#[$doc:meta])* $name:ident => $module:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(fill: impl FnOnce(wire::$module::Builder<'_>)) -> Vec<u8> {
+            let mut message: Builder<HeapAllocator> = Builder::new_default();
+            fill(message.init_root());
+            como_capnp::write_message(&message)
+        }
+    )*};
+}
+
+builders! {
+    /// A message from the supervisor to a role.
+    down => down;
+    /// A message from a role to the supervisor.
+    up => up;
+    /// What capture and export send to storage.
+    store_item => store_item;
+    /// What storage answers.
+    store_ack => store_ack;
+    /// What capture sends to export and a reader to its runner.
+    feed => feed;
+}
+
+/// `Down.peer`: announces the descriptor that rides on the same frame.
+pub fn peer(role: &str, id: u64) -> Vec<u8> {
+    down(|message| {
+        let mut peer = message.init_peer();
+        peer.set_role(role);
+        peer.set_id(id);
+    })
+}
+
+/// `Down.stop`: drain, seal, exit.
+pub fn stop() -> Vec<u8> {
+    down(|mut message| message.set_stop(()))
+}
+
+/// `Up.ready`, sent once the sandbox is in force.
+pub fn ready(sandbox: &str) -> Vec<u8> {
+    up(|message| {
+        let mut ready = message.init_ready();
+        ready.set_pid(std::process::id());
+        ready.set_sandbox(sandbox);
+    })
+}
+
+/// `Up.failed`: what went wrong and what to do. An error's text has two lines; the second is the fix.
+pub fn failed(error: &impl std::fmt::Display) -> Vec<u8> {
+    let text = error.to_string();
+    let (what, fix) = text.split_once('\n').unwrap_or((&text, ""));
+    up(|message| {
+        let mut failed = message.init_failed();
+        failed.set_what(what);
+        failed.set_fix(fix);
+    })
+}
+
+/// A fixed-size byte field of a message.
+pub fn array<const N: usize>(bytes: &[u8]) -> capnp::Result<[u8; N]> {
+    bytes.try_into().map_err(|_| capnp::Error::failed(format!("{} bytes where {N} belong", bytes.len())))
+}
+
+/// A text field as an owned string.
+pub fn text(field: capnp::Result<capnp::text::Reader<'_>>) -> capnp::Result<String> {
+    Ok(field?.to_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_two_lines_becomes_what_and_fix() {
+        let bytes = failed(&"disk is full\nfree some space");
+        let message = como_capnp::read_message(&bytes).unwrap();
+        let up: wire::up::Reader<'_> = message.get_root().unwrap();
+        let wire::up::Which::Failed(failed) = up.which().unwrap() else { panic!("not failed") };
+        let failed = failed.unwrap();
+        assert_eq!(text(failed.get_what()).unwrap(), "disk is full");
+        assert_eq!(text(failed.get_fix()).unwrap(), "free some space");
+    }
+}
