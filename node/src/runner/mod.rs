@@ -11,7 +11,7 @@ use como_capnp::wire_capnp as wire;
 use como_dataset::{DatasetError, Header};
 use como_keys::sealing::Recipient;
 use como_keys::signing::Signature;
-use como_modules::{IntervalRunner, VerifiedModule};
+use como_modules::{AdmittedModule, IntervalRunner, VerifiedModule};
 
 use crate::feed::{self, Feed};
 use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
@@ -58,6 +58,9 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
         return Err(unexpected().into());
     };
     let start = start?;
+    if let wire::runner_start::Which::Check(run) = start.which()? {
+        return check(run?, &mut control);
+    }
     let header = Header::from_message(start.get_header()?)?;
     let recipients = start
         .get_recipients()?
@@ -77,7 +80,7 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
     control.send_bytes(
         &messages::up(|up| {
             let mut statement = up.init_statement();
-            statement.set_header_hash(&unsigned.statement.header_hash);
+            statement.set_head(&unsigned.statement.head);
             statement.set_root(&unsigned.statement.root);
             statement.set_chunks(unsigned.statement.chunk_count);
         }),
@@ -138,12 +141,11 @@ fn work(start: wire::runner_start::Reader<'_>, header: &Header) -> Result<Work, 
     Ok(match start.which()? {
         Which::Packets(()) => Work::Packets,
         Which::Records(()) => Work::Records,
+        Which::Check(_) => return Err(unexpected().into()),
         Which::Module(run) => {
             let run = run?;
             let refused = |e: &dyn std::fmt::Display| RunnerError::Module(e.to_string());
-            let admitted = VerifiedModule::from_supervisor(run.get_module()?)
-                .and_then(|module| module.admit())
-                .map_err(|e| refused(&e))?;
+            let admitted = admit(run)?;
             let arguments = run
                 .get_arguments()?
                 .iter()
@@ -154,6 +156,18 @@ fn work(start: wire::runner_start::Reader<'_>, header: &Header) -> Result<Work, 
             Work::Module(Box::new(IntervalRunner::new(instance, admitted.filter().clone(), from, to)))
         }
     })
+}
+
+/// Looks at a module that was submitted, and tries it without a packet.
+fn check(run: wire::module_run::Reader<'_>, control: &mut LinkSender) -> Result<(), RunnerError> {
+    admit(run)?.trial().map_err(|e| RunnerError::Module(e.to_string()))?;
+    Ok(control.send_bytes(&messages::up(|up| drop(up.init_finished())), &[])?)
+}
+
+fn admit(run: wire::module_run::Reader<'_>) -> Result<AdmittedModule, RunnerError> {
+    VerifiedModule::from_supervisor(run.get_module()?)
+        .and_then(|module| module.admit())
+        .map_err(|e| RunnerError::Module(e.to_string()))
 }
 
 /// Takes the feed until its end.

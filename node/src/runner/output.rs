@@ -113,7 +113,7 @@ impl Output {
     /// Ends the content; what must be signed comes out.
     pub fn finish(self) -> Result<Written, RunnerError> {
         let (packets, rows) = (self.end.packets, self.end.rows);
-        let (statement, buffer) = self.writer.finish(self.end)?;
+        let (statement, buffer) = self.writer.finish(&self.end)?;
         let file = buffer.into_inner().map_err(|e| e.into_error())?;
         Ok(Written { statement, file, packets, rows })
     }

@@ -1,0 +1,144 @@
+//! Reader: opens the segments and sections of one request and sends what it asks for to its runner, as
+//! views at the request's level and audience. Holds those segments' data keys; must never hold guests, the
+//! network, identities or write access. It cannot open a section whose key it was not given.
+
+mod blocks;
+mod records;
+mod request;
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use como_capnp::wire_capnp as wire;
+
+use crate::feed;
+use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
+use crate::trace::TraceError;
+use crate::wire as messages;
+use request::Request;
+
+/// How often progress is reported.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Decoded blocks that may wait for the runner, beyond those that workers hold.
+const MAX_WAITING_BLOCKS: usize = 16;
+
+/// Why a request fails in its reader.
+#[derive(Debug, thiserror::Error)]
+pub enum ReaderError {
+    /// A link of ours broke.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A message does not parse.
+    #[error("the reader cannot read a message: {0}\nUse one version of como-node for all processes.")]
+    Message(#[from] capnp::Error),
+    /// A segment cannot be opened at all.
+    #[error("segment {file}: {source}")]
+    Segment {
+        /// Its file name.
+        file: String,
+        /// Why.
+        source: TraceError,
+    },
+    /// A record file cannot be read.
+    #[error("records {file}: {source}")]
+    Records {
+        /// Its file name.
+        file: String,
+        /// Why.
+        source: crate::records::RecordError,
+    },
+    /// The filter does not parse here, though it did at the supervisor.
+    #[error("the filter is refused: {0}\nUse one version of como-node for all processes.")]
+    Filter(String),
+    /// The operating system.
+    #[error("the reader cannot work: {0}\nCheck the limits on files and threads.")]
+    Io(#[from] std::io::Error),
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    packets: u64,
+    damaged: u64,
+}
+
+/// What workers hand to the sender of the feed, in order.
+enum Part {
+    /// Messages of the feed, and the bytes of the trace that they took.
+    Feed(Vec<Vec<u8>>, u64, Totals),
+    /// Nothing can follow.
+    Failed(ReaderError),
+}
+
+/// Reads one request to its end.
+pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -> Result<(), ReaderError> {
+    let request = Request::read(&start.bytes)?;
+    let mut runner = runner_link(&mut commands)?;
+    let (parts, queue) = sync_channel::<Receiver<Part>>(MAX_WAITING_BLOCKS);
+    let total = request.total_bytes()?;
+    let totals = std::thread::scope(|scope| {
+        let request = &request;
+        scope.spawn(move || {
+            if request.records.is_empty() { blocks::read(request, &parts) } else { records::read(request, &parts) }
+        });
+        send_parts(queue, &mut runner, &mut control, total)
+    })?;
+    runner.send_bytes(&feed::encode_tick(request.window.to_ns), &[])?;
+    runner.send_bytes(&feed::encode_end(), &[])?;
+    control.send_bytes(
+        &messages::up(|up| {
+            let mut finished = up.init_finished();
+            finished.set_packets(totals.packets);
+            finished.set_damaged(totals.damaged);
+        }),
+        &[],
+    )?;
+    Ok(())
+}
+
+/// Sends parts in the order of the trace, whichever worker is done first.
+fn send_parts(
+    queue: Receiver<Receiver<Part>>,
+    runner: &mut LinkSender,
+    control: &mut LinkSender,
+    total: u64,
+) -> Result<Totals, ReaderError> {
+    let (mut totals, mut done) = (Totals::default(), 0);
+    let mut reported = Instant::now();
+    for part in queue {
+        // A worker that is gone without a part has panicked; its thread reported that.
+        let Ok(part) = part.recv() else { return Err(std::io::Error::other("a worker thread failed").into()) };
+        match part {
+            Part::Feed(messages, bytes, part) => {
+                for message in messages {
+                    runner.send_bytes(&message, &[])?;
+                }
+                done += bytes;
+                totals.packets += part.packets;
+                totals.damaged += part.damaged;
+            }
+            Part::Failed(error) => return Err(error),
+        }
+        if reported.elapsed() >= PROGRESS_EVERY {
+            reported = Instant::now();
+            let message = messages::up(|up| {
+                let mut progress = up.init_progress();
+                progress.set_done(done.min(total));
+                progress.set_total(total);
+            });
+            control.send_bytes(&message, &[])?;
+        }
+    }
+    Ok(totals)
+}
+
+fn runner_link(commands: &mut LinkReceiver) -> Result<LinkSender, ReaderError> {
+    let gone = || LinkError::Broken("supervisor", std::io::ErrorKind::UnexpectedEof.into());
+    let mut frame = commands.recv()?.ok_or_else(gone)?;
+    let message = como_capnp::read_message(&frame.bytes)?;
+    let is_peer = matches!(message.get_root::<wire::down::Reader<'_>>()?.which()?, wire::down::Which::Peer(_));
+    match frame.descriptors.pop() {
+        Some(end) if is_peer => Ok(link::split("runner", end)?.0),
+        _ => Err(capnp::Error::failed("not the link to the runner".into()).into()),
+    }
+}

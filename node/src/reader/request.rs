@@ -1,0 +1,159 @@
+//! The request of a reader, parsed: windows, keys, filters, pseudonyms.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use como_anonymize::columns::Column;
+use como_anonymize::filter::Filter;
+use como_anonymize::{Anonymizer, view};
+use como_capnp::wire_capnp as wire;
+use como_keys::aead::DataKey;
+use como_keys::mapping::MappingKey;
+use como_keys::signing::VerifyingKey;
+use como_policies::{AccessLevel, Window};
+
+use super::ReaderError;
+use crate::trace::{GroupSet, ReadKeys};
+use crate::wire::{array, text};
+
+/// One segment to read.
+pub(super) struct SegmentRequest {
+    pub file: String,
+    pub mapping_epoch: u32,
+    pub keys: ReadKeys,
+}
+
+/// How a view is made the audience's.
+pub(super) enum Rekey {
+    /// It is shown as the node stores it.
+    No,
+    /// Only addresses are looked at: column by column.
+    Addresses,
+    /// Everything: frames are treated anew.
+    All,
+}
+
+/// What is asked of this reader.
+pub(super) struct Request {
+    pub directory: PathBuf,
+    pub node_key: Option<VerifyingKey>,
+    pub segments: Vec<SegmentRequest>,
+    pub records: Vec<(String, DataKey)>,
+    pub window: Window,
+    pub view_level: AccessLevel,
+    pub ask_level: AccessLevel,
+    pub filter: Option<Filter>,
+    pub frames: bool,
+    /// Column groups that are opened at `anonymized`.
+    pub groups: GroupSet,
+    pub rekey: Rekey,
+    /// Whether rows outside the window are dropped here (packets), or the module's runner does it.
+    pub cut: bool,
+    anonymizers: BTreeMap<u32, Arc<Anonymizer>>,
+}
+
+impl Request {
+    /// Reads the supervisor's first message.
+    pub fn read(bytes: &[u8]) -> Result<Self, ReaderError> {
+        let message = como_capnp::read_message(bytes)?;
+        let wire::down::Which::StartReader(start) = message.get_root::<wire::down::Reader<'_>>()?.which()? else {
+            return Err(failed("not a request for a reader").into());
+        };
+        let start = start?;
+        let level = |n: u8| AccessLevel::from_u8(n).ok_or_else(|| failed("unknown level"));
+        let filter = text(start.get_filter())?;
+        let filter = match filter.is_empty() {
+            true => None,
+            false => Some(Filter::parse(&filter).map_err(|e| ReaderError::Filter(e.to_string()))?),
+        };
+        let wanted: Vec<Column> = start
+            .get_columns()?
+            .iter()
+            .filter_map(|id| Column::ALL.iter().copied().find(|c| *c as u8 == id))
+            .collect();
+        let mut anonymizers = BTreeMap::new();
+        for key in start.get_audiences()?.iter() {
+            let mapping = MappingKey::from_bytes(&array(key.get_key()?)?);
+            anonymizers.insert(key.get_mapping_epoch(), Arc::new(Anonymizer::new(&mapping)));
+        }
+        let (frames, cut) = (start.get_frames(), wanted.is_empty());
+        let looked_at: Vec<Column> = wanted
+            .iter()
+            .copied()
+            .chain(filter.iter().flat_map(|f| f.columns()))
+            .chain([Column::TsNs, Column::WireLen])
+            .collect();
+        let rekey = match (anonymizers.is_empty(), frames) {
+            (true, _) => Rekey::No,
+            (false, true) => Rekey::All,
+            (false, false) => needed_rekey(&looked_at),
+        };
+        // Treating frames anew needs all of them.
+        let groups = if frames || matches!(rekey, Rekey::All) { GroupSet::ALL } else { GroupSet::of(looked_at) };
+        let window = Window::new(start.get_from_ns(), start.get_to_ns()).map_err(|_| failed("empty window"))?;
+        let node_key = start.get_node_key()?;
+        let node_key = match node_key.is_empty() {
+            true => None,
+            false => Some(VerifyingKey::from_bytes(&array(node_key)?).map_err(|_| failed("bad node key"))?),
+        };
+        Ok(Self {
+            directory: PathBuf::from(text(start.get_directory())?),
+            node_key,
+            segments: start.get_segments()?.iter().map(segment).collect::<capnp::Result<_>>()?,
+            records: start
+                .get_records()?
+                .iter()
+                .map(|r| Ok((text(r.get_file())?, DataKey::from_bytes(&array(r.get_key()?)?))))
+                .collect::<capnp::Result<_>>()?,
+            window,
+            view_level: level(start.get_view_level())?,
+            ask_level: level(start.get_ask_level())?,
+            filter,
+            frames,
+            groups,
+            rekey,
+            cut,
+            anonymizers,
+        })
+    }
+
+    /// The audience's map in a mapping epoch; `None`: the node's own pseudonyms are shown.
+    pub fn anonymizer(&self, mapping_epoch: u32) -> Option<&Anonymizer> {
+        self.anonymizers.get(&mapping_epoch).map(Arc::as_ref)
+    }
+
+    /// Bytes of all files, for the progress bar.
+    pub fn total_bytes(&self) -> Result<u64, ReaderError> {
+        let files = self.segments.iter().map(|s| &s.file).chain(self.records.iter().map(|(file, _)| file));
+        Ok(files.map(|file| std::fs::metadata(self.directory.join(file)).map_or(0, |m| m.len())).sum())
+    }
+}
+
+fn needed_rekey(looked_at: &[Column]) -> Rekey {
+    let pseudonymous: Vec<Column> =
+        view::rekeyed_columns().filter(|column| looked_at.contains(column)).collect();
+    if pseudonymous.is_empty() {
+        Rekey::No
+    } else if pseudonymous.iter().all(|c| matches!(c, Column::Src | Column::Dst)) {
+        Rekey::Addresses
+    } else {
+        Rekey::All
+    }
+}
+
+fn segment(grant: wire::segment_grant::Reader<'_>) -> capnp::Result<SegmentRequest> {
+    let key = |bytes: &[u8]| match bytes.is_empty() {
+        true => Ok(None),
+        false => array(bytes).map(|bytes| Some(DataKey::from_bytes(&bytes))),
+    };
+    Ok(SegmentRequest {
+        file: text(grant.get_file())?,
+        mapping_epoch: grant.get_mapping_epoch(),
+        keys: ReadKeys { a: key(grant.get_key_a()?)?, r: key(grant.get_key_r()?)?, p: key(grant.get_key_p()?)? },
+    })
+}
+
+fn failed(what: &str) -> capnp::Error {
+    capnp::Error::failed(what.into())
+}
