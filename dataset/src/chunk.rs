@@ -113,6 +113,20 @@ fn build_ragged(mut to: schema::ragged::Builder<'_>, from: &Ragged) {
     to.set_bytes(&from.bytes);
 }
 
+/// Rows as one message, outside of a dataset: what the node's record files seal.
+pub fn encode_rows(batch: &Batch) -> Vec<u8> {
+    encode_table(batch, MESSAGE_OVERHEAD_BYTES)
+}
+
+/// Reads [`encode_rows`].
+pub fn decode_rows(message: &[u8]) -> Result<Batch, crate::DatasetError> {
+    match decode(message) {
+        Ok(Content::Data(Chunk::Table(batch))) => Ok(batch),
+        Ok(_) => Err(crate::DatasetError::schema("the message holds no rows")),
+        Err(error) => Err(crate::DatasetError::schema(&error.to_string())),
+    }
+}
+
 /// Parses a message. Columns come out of one length and sound; whether they fit the schema is for the
 /// reader to check.
 pub(crate) fn decode(message: &[u8]) -> Result<Content, Error> {

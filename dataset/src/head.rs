@@ -236,6 +236,20 @@ fn check_recipients(recipients: &[Recipient]) -> Result<(), DatasetError> {
     Ok(())
 }
 
+impl Header {
+    /// The header as a message, for the process that will write the dataset. Its salt is not in it.
+    pub fn to_message(&self) -> Vec<u8> {
+        build_header(self, &[0; 32])
+    }
+
+    /// Reads [`Self::to_message`].
+    pub fn from_message(bytes: &[u8]) -> Result<Self, DatasetError> {
+        let (header, _) = parse_header(bytes)?;
+        check_header(&header)?;
+        Ok(header)
+    }
+}
+
 fn check_header(header: &Header) -> Result<(), DatasetError> {
     if header.kind != header.schema.kind() {
         return Err(DatasetError::schema("kind and schema do not agree"));

@@ -25,7 +25,7 @@ mod trailer;
 mod writer;
 
 pub use batch::{Batch, ColumnData, ColumnKind, PacketBatch, Ragged, Value};
-pub use chunk::Chunk;
+pub use chunk::{Chunk, decode_rows, encode_rows};
 pub use error::DatasetError;
 pub use head::Head;
 pub use header::{Completeness, Field, Gap, Header, Kind, ModuleRef, Schema};

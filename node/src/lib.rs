@@ -4,11 +4,16 @@
 //! never import each other; `roles.rs` alone names them all.
 
 pub mod admin;
-pub mod capture;
 pub mod config;
+pub mod export;
+pub mod feed;
 pub mod link;
 pub mod process;
 pub mod query;
+pub mod reader;
+pub mod records;
 pub mod registry;
-pub mod storage;
+pub mod runner;
+pub mod supervisor;
 pub mod trace;
+pub mod wire;

@@ -91,7 +91,7 @@ fn confine(arguments: &RoleArguments, mut control: LinkSender, needs: Needs) -> 
 /// The folders that a storage or reader process is started on.
 fn folders(first: &Frame, reader: bool) -> capnp::Result<Vec<PathBuf>> {
     let message = como_capnp::read_message(&first.bytes)?;
-    match message.get_root::<wire::down::Reader<'_>>()?.which()? {
+    match messages::read_down(&message)? {
         wire::down::Which::StartReader(start) if reader => Ok(vec![text(start?.get_directory())?.into()]),
         wire::down::Which::StartStorage(start) if !reader => {
             let start = start?;
@@ -104,7 +104,7 @@ fn folders(first: &Frame, reader: bool) -> capnp::Result<Vec<PathBuf>> {
 fn query_parameters(first: &Frame) -> Result<query::StartParameters, Text> {
     let read = || -> capnp::Result<Result<query::StartParameters, Text>> {
         let message = como_capnp::read_message(&first.bytes)?;
-        match message.get_root::<wire::down::Reader<'_>>()?.which()? {
+        match messages::read_down(&message)? {
             wire::down::Which::StartQuery(start) => {
                 Ok(query::StartParameters::read(start?).map_err(|e| e.to_string()))
             }

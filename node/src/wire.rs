@@ -29,6 +29,11 @@ builders! {
     feed => feed;
 }
 
+/// What a message from the supervisor says.
+pub fn read_down(message: &Message) -> capnp::Result<wire::down::WhichReader<'_>> {
+    Ok(message.get_root::<wire::down::Reader<'_>>()?.which()?)
+}
+
 /// `Down.peer`: announces the descriptor that rides on the same frame.
 pub fn peer(role: &str, id: u64) -> Vec<u8> {
     down(|message| {

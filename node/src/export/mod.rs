@@ -127,7 +127,7 @@ impl Export {
     fn command(&mut self, mut frame: Frame) -> Result<bool, ExportError> {
         use wire::down::Which;
         let message = como_capnp::read_message(&frame.bytes)?;
-        match message.get_root::<wire::down::Reader<'_>>()?.which()? {
+        match messages::read_down(&message)? {
             Which::Stop(()) => return Ok(true),
             Which::Peer(peer) => {
                 let role = messages::text(peer?.get_role())?;
@@ -263,10 +263,10 @@ impl Export {
             match input {
                 Input::Control(frame) => {
                     let message = como_capnp::read_message(&frame.bytes)?;
-                    let down: wire::down::Reader<'_> = message.get_root()?;
-                    if let wire::down::Which::EpochKeys(keys) = down.which()? {
+                    let down = messages::read_down(&message)?;
+                    if let wire::down::Which::EpochKeys(keys) = down {
                         self.keys.put(keys?)?;
-                    } else if let wire::down::Which::Peer(peer) = down.which()? {
+                    } else if let wire::down::Which::Peer(peer) = down {
                         let role = messages::text(peer?.get_role())?;
                         if let Some(end) = { frame }.descriptors.pop() {
                             self.connect(&role, end)?;

@@ -136,7 +136,7 @@ fn runner_link(commands: &mut LinkReceiver) -> Result<LinkSender, ReaderError> {
     let gone = || LinkError::Broken("supervisor", std::io::ErrorKind::UnexpectedEof.into());
     let mut frame = commands.recv()?.ok_or_else(gone)?;
     let message = como_capnp::read_message(&frame.bytes)?;
-    let is_peer = matches!(message.get_root::<wire::down::Reader<'_>>()?.which()?, wire::down::Which::Peer(_));
+    let is_peer = matches!(messages::read_down(&message)?, wire::down::Which::Peer(_));
     match frame.descriptors.pop() {
         Some(end) if is_peer => Ok(link::split("runner", end)?.0),
         _ => Err(capnp::Error::failed("not the link to the runner".into()).into()),

@@ -15,7 +15,7 @@ use como_policies::{AccessLevel, Window};
 
 use super::ReaderError;
 use crate::trace::{GroupSet, ReadKeys};
-use crate::wire::{array, text};
+use crate::wire::{array, read_down, text};
 
 /// One segment to read.
 pub(super) struct SegmentRequest {
@@ -57,7 +57,7 @@ impl Request {
     /// Reads the supervisor's first message.
     pub fn read(bytes: &[u8]) -> Result<Self, ReaderError> {
         let message = como_capnp::read_message(bytes)?;
-        let wire::down::Which::StartReader(start) = message.get_root::<wire::down::Reader<'_>>()?.which()? else {
+        let wire::down::Which::StartReader(start) = read_down(&message)? else {
             return Err(failed("not a request for a reader").into());
         };
         let start = start?;

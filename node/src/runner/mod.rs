@@ -54,11 +54,11 @@ enum Work {
 /// Runs one request to its end.
 pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -> Result<(), RunnerError> {
     let message = como_capnp::read_message(&start.bytes)?;
-    let wire::down::Which::StartRunner(start) = message.get_root::<wire::down::Reader<'_>>()?.which()? else {
+    let wire::down::Which::StartRunner(start) = messages::read_down(&message)? else {
         return Err(unexpected().into());
     };
     let start = start?;
-    if let wire::runner_start::Which::Check(run) = start.which()? {
+    if let wire::runner_start::Which::Check(run) = start.which().map_err(capnp::Error::from)? {
         return check(run?, &mut control);
     }
     let header = Header::from_message(start.get_header()?)?;
@@ -105,7 +105,7 @@ fn peers(commands: &mut LinkReceiver) -> Result<(File, Receiver<Feed>), RunnerEr
     while file.is_none() || feeds.is_none() {
         let mut frame = commands.recv()?.ok_or_else(supervisor_gone)?;
         let message = como_capnp::read_message(&frame.bytes)?;
-        match message.get_root::<wire::down::Reader<'_>>()?.which()? {
+        match messages::read_down(&message)? {
             wire::down::Which::Peer(peer) => {
                 let role = messages::text(peer?.get_role())?;
                 let end = frame.descriptors.pop().ok_or_else(unexpected)?;
@@ -138,7 +138,7 @@ fn receive(end: std::os::fd::OwnedFd) -> Result<Receiver<Feed>, RunnerError> {
 
 fn work(start: wire::runner_start::Reader<'_>, header: &Header) -> Result<Work, RunnerError> {
     use wire::runner_start::Which;
-    Ok(match start.which()? {
+    Ok(match start.which().map_err(capnp::Error::from)? {
         Which::Packets(()) => Work::Packets,
         Which::Records(()) => Work::Records,
         Which::Check(_) => return Err(unexpected().into()),
@@ -205,7 +205,7 @@ fn consume(feeds: &Receiver<Feed>, work: &mut Work, output: &mut Output) -> Resu
 fn await_signature(commands: &mut LinkReceiver) -> Result<Signature, RunnerError> {
     let frame = commands.recv()?.ok_or_else(supervisor_gone)?;
     let message = como_capnp::read_message(&frame.bytes)?;
-    match message.get_root::<wire::down::Reader<'_>>()?.which()? {
+    match messages::read_down(&message)? {
         wire::down::Which::Signature(bytes) => {
             Signature::from_slice(bytes?).map_err(|e| capnp::Error::failed(e.to_string()).into())
         }

@@ -1,5 +1,6 @@
 //! Policy decisions: who the asker is, what the policy answers, and that the answer is logged.
 
+use como_keys::aead::DataKey;
 use como_policies::{AccessLevel, Action, Ask, Decision, ModuleFacts, Principal, Resource, TraceFacts, Window};
 
 use super::answers::Refusal;
@@ -75,13 +76,13 @@ impl Supervisor {
     }
 
     /// Filter texts name hosts: in the log only the operator, who holds the keyring, can read them.
-    fn seal_for_operator(&mut self, filter: &str) -> String {
-        use como_keys::aead::DataKey;
-        let key = DataKey::generate();
+    /// 16 hex digits of nonce, then ciphertext.
+    fn seal_for_operator(&self, filter: &str) -> String {
+        let key = DataKey::from_bytes(self.keyring.node_signing.expose()).derive("audit filter", 0);
+        let number = u64::from_le_bytes(como_keys::random());
         let mut text = filter.as_bytes().to_vec();
-        key.cipher().seal(0, true, b"", &mut text);
-        let wrapped = self.keyring.operator_recipient().wrap(b"como/audit/filter", b"", &key);
-        format!("{}.{}.{}", hex::encode(&wrapped.enc), hex::encode(&wrapped.ciphertext), hex::encode(&text))
+        key.cipher().seal(number, true, b"", &mut text);
+        format!("{number:016x}{}", hex::encode(&text))
     }
 
     /// What the policy is told of a module, run with these arguments.

@@ -9,13 +9,14 @@
 //! | `wiring` | which roles run, what each is started with, links between them |
 //! | `reports` | what roles say |
 //! | `epochs`, `grants` | public keys for writers; data keys for one reader |
-//! | `requests` | from bytes of the network to an authentic request |
+//! | `asks`, `requests` | from bytes of the network to an authentic request |
 //! | `decide`, `audit` | policy decisions and the audit log |
 //! | `modules`, `live` | installed modules; the live instances of them |
 //! | `jobs`, `plan`, `answers`, `status` | queries and their life; what askers are told |
 //! | `catalog` | what the trace and the records hold |
 
 mod answers;
+mod asks;
 mod audit;
 mod catalog;
 mod children;
