@@ -27,6 +27,7 @@ struct SegmentHeader {
   predecessor           @11 :Data;   # segment id; empty: the first segment of this capture run
   predecessorFooterHash @12 :Data;   # BLAKE3 of the predecessor's footer frame
   createdNs             @13 :UInt64; # wall time
+  firstNs               @14 :UInt64; # packet time of its start, floored to 1 ms: visible, like the file's name
 }
 
 # DSSE type "application/vnd.como.segment-footer+capnp;v=1".

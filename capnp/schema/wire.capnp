@@ -79,8 +79,6 @@ struct CaptureStart {
     file         @6  :FileSource;
   }
   queueBytes     @7  :UInt64;   # sealed blocks held while storage is away (live sources drop beyond it)
-  suspectDeaths  @8  :UInt16;   # deaths in a row without progress: 1 tells capture to go packet by packet,
-                                # 2 and more to store the packet at the resume point undissected
 }
 
 struct LiveSource {
@@ -132,66 +130,51 @@ struct CaptureReport {
   warning     @8 :Text;     # e.g. the file is truncated; empty: none
 }
 
-# capture -> storage
+# capture or export -> storage
 struct StoreItem {
   union {
-    segmentOpen  @0 :SegmentOpen;
-    block        @1 :Block;
-    segmentClose @2 :SegmentClose;
-    recordOpen   @3 :RecordOpen;      # export -> storage
-    recordBlock  @4 :RecordBlock;
-    recordClose  @5 :RecordClose;
+    begin       @0 :Begin;         # first on each link of capture
+    sealed      @1 :SealedItem;
+    recordOpen  @2 :RecordOpen;    # export
+    recordBlock @3 :RecordBlock;
+    recordClose @4 :RecordClose;
   }
 }
 
-struct SegmentOpen {
-  segment @0 :Data;  # 16 bytes
-  header  @1 :Data;
+struct Begin {
+  source   @0 :Data;   # 16 bytes: which file or interface
+  newRun   @1 :Bool;   # a new capture run asks where to go on; else storage was away and items come again
 }
 
-struct Block {
-  segment @0 :Data;
-  number  @1 :UInt64;  # of the block in its segment
-  bytes   @2 :Data;
-}
-
-struct SegmentClose {
-  segment @0 :Data;
-  footer  @1 :Data;
+struct SealedItem {
+  sequence @0 :UInt64;  # within the capture run, from 0 without holes
+  segment  @1 :Data;    # 16 bytes
+  kind     @2 :UInt8;   # 0 header, 1 block, 2 footer
+  bytes    @3 :Data;
 }
 
 # storage -> capture or export
 struct StoreAck {
   union {
-    hello        @0 :List(ResumePoint);
-    acknowledged @1 :Acknowledged;
-    diskFull     @2 :Bool;   # true: items wait until there is room
-    recordsAcknowledged @3 :UInt64;  # export: record items taken so far on this link
+    resume       @0 :Resume;   # answer to a new run
+    acknowledged @1 :UInt64;   # all items up to this sequence are on disk
+    refused      @2 :Text;     # the items do not continue what is stored: capture must start a new run
+    recordsAcknowledged @3 :UInt64;  # record items of this link that are on disk
   }
 }
 
-struct ResumePoint {
-  source     @0 :Data;    # 16 bytes: which file or interface
-  sequence   @1 :UInt64;  # the next block sequence number of that source
-  offset     @2 :UInt64;  # where in the source to go on
-  packets    @3 :UInt64;  # packets of that source that are stored
-  segment    @4 :Data;    # the newest segment of this source (predecessor of the next), may be empty
-  footerHash @5 :Data;
-}
-
-struct Acknowledged {
-  segment  @0 :Data;
-  blocks   @1 :UInt64;   # all blocks below this number are on disk
-  closed   @2 :Bool;
+struct Resume {
+  offset  @0 :UInt64;  # where in the source to go on
+  packets @1 :UInt64;  # packets of that source that are stored
+  starts  @2 :UInt32;  # starts of capture since this point last moved
 }
 
 # ---------------------------------------------------------------- storage
 
 struct StorageStart {
-  segments     @0 :Text;   # folders
-  records      @1 :Text;
-  ringBytes    @2 :UInt64;
-  recordsBytes @3 :UInt64;
+  directory    @0 :Text;   # of the trace: segments and records lie below it
+  ringBytes    @1 :UInt64;
+  recordsBytes @2 :UInt64;
 }
 
 struct SegmentState {

@@ -1,5 +1,10 @@
 //! Capture: packets from a link or a file to sealed blocks. Must never write to a disk, open a network
 //! connection or hold a key that opens what it sealed for longer than the segment is being written.
 
+mod consumers;
 pub mod pipeline;
+mod role;
 pub mod source;
+mod uplink;
+
+pub use role::{CaptureError, OpenSource, open, run};

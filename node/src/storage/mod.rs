@@ -1,3 +1,8 @@
-//! Storage: sealed bytes to disk and back. Must never hold a key: all it keeps is ciphertext.
+//! Storage: the only process that writes to the disk. It takes sealed items and sealed records, makes them
+//! durable, acknowledges them, and lets the oldest go. Must never hold a key: what it stores it cannot read.
 
+mod records;
 pub mod ring;
+mod role;
+
+pub use role::{StorageError, run};

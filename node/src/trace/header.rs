@@ -51,6 +51,8 @@ pub struct SegmentHeader {
     pub predecessor: Option<Predecessor>,
     /// Wall time of its making, ns since the Unix epoch.
     pub created_ns: u64,
+    /// Packet time of its start, ns since the Unix epoch, floored to 1 ms.
+    pub first_ns: u64,
 }
 
 impl SegmentHeader {
@@ -69,6 +71,7 @@ impl SegmentHeader {
         out.set_retain(self.retain as u8);
         out.set_certificate(&self.certificate.to_bytes());
         out.set_created_ns(self.created_ns);
+        out.set_first_ns(self.first_ns);
         if let Some(before) = &self.predecessor {
             out.set_predecessor(&before.segment.0);
             out.set_predecessor_footer_hash(&before.footer_hash);
@@ -192,6 +195,7 @@ impl SegmentHeader {
                 certificate,
                 predecessor,
                 created_ns: header.get_created_ns(),
+                first_ns: header.get_first_ns(),
             }))
         };
         read().map_err(|_| bad())?.ok_or_else(bad)

@@ -114,6 +114,8 @@ pub struct SegmentPlan {
     pub link: u32,
     /// Wall time, ns since the Unix epoch.
     pub created_ns: u64,
+    /// Packet time of the first packet or gap, ns since the Unix epoch.
+    pub first_ns: u64,
 }
 
 /// A segment about to be written: the shared half now, the serial half once its predecessor is closed.
@@ -143,6 +145,7 @@ impl SegmentStart {
             certificate: run.certificate.clone(),
             predecessor: None,
             created_ns: plan.created_ns,
+            first_ns: plan.first_ns - plan.first_ns % NS_PER_MS,
         };
         let ciphers = Ciphers::new(&keys.read_keys());
         let sealer = SegmentSealer {

@@ -182,7 +182,7 @@ impl Dispatch {
             self.drop_batch(&batch);
             return Ok(());
         }
-        self.enter_epoch(self.batch_epoch, batch.link)?;
+        self.enter_epoch(self.batch_epoch, batch.link, batch.ts_ns.iter().copied().min().unwrap_or(0))?;
         let sequence = self.next_sequence();
         let segment = self.segment.as_mut().expect("a segment was just entered");
         segment.captured_bytes += batch.bytes.len() as u64;
@@ -215,7 +215,7 @@ impl Dispatch {
         self.gaps.extend(self.dropped.take());
         let take = self.gaps.len().min(MAX_GAPS_PER_BLOCK);
         let gaps: Vec<Gap> = self.gaps.drain(..take).collect();
-        self.enter_epoch(sealing_epoch(gaps[0].from_ns), self.batch.link)?;
+        self.enter_epoch(sealing_epoch(gaps[0].from_ns), self.batch.link, gaps[0].from_ns)?;
         let sequence = self.next_sequence();
         let segment = self.segment.as_mut().expect("a segment was just entered");
         let at = BlockPosition {
@@ -256,7 +256,7 @@ impl Dispatch {
     }
 
     /// Makes sure that the open segment is of this epoch and has room.
-    fn enter_epoch(&mut self, epoch: u32, link: u32) -> Result<(), PipelineError> {
+    fn enter_epoch(&mut self, epoch: u32, link: u32, first_ns: u64) -> Result<(), PipelineError> {
         let end = match &self.segment {
             Some(segment) if segment.epoch != epoch => Some(EndReason::Epoch),
             Some(segment) if segment.captured_bytes >= self.config.segment_bytes => Some(EndReason::Size),
@@ -284,6 +284,7 @@ impl Dispatch {
             created_ns: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_nanos() as u64),
+            first_ns,
         };
         let (sealer, ledger) = SegmentStart::new(plan, &keys, &self.run)?.split();
         let sequence = self.next_sequence();

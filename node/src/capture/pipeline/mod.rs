@@ -112,6 +112,17 @@ pub enum PipelineError {
 /// Asks for the keys of a sealing epoch; may wait for the supervisor.
 pub type EpochKeysFn = Box<dyn FnMut(u32) -> Result<EpochKeys, PipelineError> + Send>;
 
+/// Tells a pipeline what storage has.
+#[derive(Clone)]
+pub struct Acknowledger(Arc<Control>);
+
+impl Acknowledger {
+    /// Storage has everything up to and including this sequence.
+    pub fn acknowledge(&self, sequence: u64) {
+        self.0.acknowledge(sequence);
+    }
+}
+
 /// A running pipeline.
 pub struct Pipeline {
     items: Receiver<SealedItem>,
@@ -185,6 +196,11 @@ impl Pipeline {
     /// The sealed items, in order of their sequence; closed after the last.
     pub fn items(&self) -> &Receiver<SealedItem> {
         &self.items
+    }
+
+    /// A handle to acknowledge from another thread.
+    pub fn acknowledger(&self) -> Acknowledger {
+        Acknowledger(self.control.clone())
     }
 
     /// Storage has everything up to and including this sequence.

@@ -1,0 +1,216 @@
+//! Live consumers: one export process for each level and audience. Each gets views of exactly its level,
+//! made here, where the packets are; one that is slow loses views and is told so, and never holds up
+//! capture or another.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use como_anonymize::{Anonymizer, View, view};
+use como_dataset::Gap;
+use como_keys::keyring::mapping_epoch;
+use como_policies::AccessLevel;
+
+use super::pipeline::LiveBlock;
+use crate::feed;
+use crate::link::{self, LinkSender};
+
+/// Encoded views that may wait for one consumer.
+const MAX_WAITING_VIEWS: usize = 32;
+/// An idle link's time goes on by the wall clock, after this.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// A change of the consumers, from the control link.
+pub(super) enum Change {
+    Subscribe { id: u32, level: AccessLevel, audience: String },
+    Connect { id: u32, end: OwnedFd },
+    Unsubscribe(u32),
+    /// The map of an audience in a mapping epoch.
+    Key { audience: String, mapping_epoch: u32, map: Arc<Anonymizer> },
+}
+
+struct Consumer {
+    level: AccessLevel,
+    audience: String,
+    queue: Option<SyncSender<Vec<u8>>>,
+    missed: Option<Gap>,
+}
+
+/// Where changes are sent.
+pub(super) struct Consumers {
+    changes: Sender<Change>,
+}
+
+impl Consumers {
+    /// Serves consumers from `blocks` on a thread of its own, until capture ends.
+    pub fn start(blocks: Receiver<LiveBlock>, live: bool) -> Self {
+        let (changes, queue) = channel();
+        std::thread::spawn(move || {
+            Serving { consumers: BTreeMap::new(), maps: BTreeMap::new(), live }.run(&blocks, &queue);
+        });
+        Self { changes }
+    }
+
+    /// Applies a change before the next block.
+    pub fn change(&self, change: Change) {
+        let _ = self.changes.send(change);
+    }
+}
+
+struct Serving {
+    consumers: BTreeMap<u32, Consumer>,
+    maps: BTreeMap<(String, u32), Arc<Anonymizer>>,
+    live: bool,
+}
+
+impl Serving {
+    fn run(mut self, blocks: &Receiver<LiveBlock>, changes: &Receiver<Change>) {
+        loop {
+            let block = blocks.recv_timeout(IDLE);
+            while let Ok(change) = changes.try_recv() {
+                self.apply(change);
+            }
+            match block {
+                Ok(block) => self.show(&block),
+                Err(RecvTimeoutError::Timeout) if self.live => self.tick(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Subscribe { id, level, audience } => {
+                self.consumers.insert(id, Consumer { level, audience, queue: None, missed: None });
+            }
+            Change::Connect { id, end } => {
+                if let (Some(consumer), Ok((sender, _))) =
+                    (self.consumers.get_mut(&id), link::split("export", end))
+                {
+                    consumer.queue = Some(forward(sender));
+                }
+            }
+            Change::Unsubscribe(id) => {
+                self.consumers.remove(&id);
+            }
+            Change::Key { audience, mapping_epoch, map } => {
+                self.maps.insert((audience, mapping_epoch), map);
+            }
+        }
+    }
+
+    /// Builds each view once, however many consumers share it.
+    fn show(&mut self, block: &LiveBlock) {
+        let mut made: BTreeMap<(AccessLevel, String), Option<Vec<u8>>> = BTreeMap::new();
+        let span = span(&block.view);
+        for consumer in self.consumers.values_mut() {
+            if let Some(shed) = &block.shed_before {
+                let gap = Gap {
+                    from_ns: shed.from_ns,
+                    to_ns: shed.to_ns,
+                    cause: shed.cause.as_str().to_owned(),
+                    count: shed.packets,
+                };
+                consumer.missed = Some(merged(consumer.missed.take(), gap));
+            }
+            let key = (consumer.level, consumer.audience.clone());
+            let view = made
+                .entry(key)
+                .or_insert_with(|| view_for(consumer.level, &consumer.audience, block, &self.maps));
+            let lost = || Gap {
+                from_ns: span.0,
+                to_ns: span.1.saturating_add(1),
+                cause: "shed".into(),
+                count: Some(block.view.len() as u64),
+            };
+            match view {
+                Some(bytes) => consumer.offer(bytes, lost),
+                None => consumer.missed = Some(merged(consumer.missed.take(), lost())),
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // A second behind: packets may still be on their way through the kernel's ring.
+        let bytes = feed::encode_tick(now.saturating_sub(IDLE).as_nanos() as u64);
+        for consumer in self.consumers.values_mut() {
+            if let Some(queue) = &consumer.queue {
+                let _ = queue.try_send(bytes.clone());
+            }
+        }
+    }
+}
+
+impl Consumer {
+    fn offer(&mut self, bytes: &[u8], lost: impl Fn() -> Gap) {
+        let Some(queue) = &self.queue else {
+            self.missed = Some(merged(self.missed.take(), lost()));
+            return;
+        };
+        if let Some(gap) = self.missed.take()
+            && queue.try_send(feed::encode_gap(&gap)).is_err()
+        {
+            self.missed = Some(merged(Some(gap), lost()));
+            return;
+        }
+        match queue.try_send(bytes.to_vec()) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.missed = Some(merged(self.missed.take(), lost())),
+            Err(TrySendError::Disconnected(_)) => {
+                self.queue = None;
+                self.missed = Some(merged(self.missed.take(), lost()));
+            }
+        }
+    }
+}
+
+fn view_for(
+    level: AccessLevel,
+    audience: &str,
+    block: &LiveBlock,
+    maps: &BTreeMap<(String, u32), Arc<Anonymizer>>,
+) -> Option<Vec<u8>> {
+    let view = if level > AccessLevel::Anonymized {
+        view::build(level, block.view.link, block.batch.packets(), None)
+    } else if audience.is_empty() {
+        return Some(feed::encode_view(&block.view, true));
+    } else {
+        let epoch = mapping_epoch(span(&block.view).0);
+        view::rekey(&block.view, maps.get(&(audience.to_owned(), epoch))?)
+    };
+    Some(feed::encode_view(&view, true))
+}
+
+fn span(view: &View) -> (u64, u64) {
+    let times = &view.columns.ts_ns;
+    (times.iter().copied().min().unwrap_or(0), times.iter().copied().max().unwrap_or(0))
+}
+
+fn merged(before: Option<Gap>, gap: Gap) -> Gap {
+    match before {
+        None => gap,
+        Some(before) => Gap {
+            from_ns: before.from_ns.min(gap.from_ns),
+            to_ns: before.to_ns.max(gap.to_ns),
+            cause: gap.cause,
+            count: before.count.zip(gap.count).map(|(a, b)| a + b),
+        },
+    }
+}
+
+/// Writes to one consumer from a thread of its own: its link may block, capture must not.
+fn forward(mut sender: LinkSender) -> SyncSender<Vec<u8>> {
+    let (queue, views) = sync_channel::<Vec<u8>>(MAX_WAITING_VIEWS);
+    std::thread::spawn(move || {
+        while let Ok(bytes) = views.recv() {
+            if sender.send_bytes(&bytes, &[]).is_err() {
+                return;
+            }
+        }
+    });
+    queue
+}

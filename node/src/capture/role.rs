@@ -1,0 +1,418 @@
+//! The capture process: opens its source, takes keys from the supervisor, runs the pipeline, hands sealed
+//! items to storage and views to export.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use como_anonymize::Anonymizer;
+use como_capnp::wire_capnp as wire;
+use como_keys::mapping::MappingKey;
+use como_keys::sealing::Recipient;
+use como_keys::signing::{Certificate, SigningKey, VerifyingKey};
+use como_policies::AccessLevel;
+
+use super::consumers::{Change, Consumers};
+use super::pipeline::{Pipeline, PipelineConfig, PipelineError, ViewSink};
+use super::source::{FileSource, LiveConfig, LiveSource, Pace, PacketSource, SourceError};
+use super::uplink::{Answer, Resume, Uplink};
+use crate::link::{Frame, LinkError, LinkReceiver, LinkSender};
+use crate::trace::{EpochKeys, Retain, RunKey, SourceId};
+use crate::wire::{self as messages, array, text};
+
+/// How often the loop looks around when no item comes.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often capture reports to the supervisor.
+const REPORT_EVERY: Duration = Duration::from_millis(250);
+/// Blocks of live views that wait for the consumers' thread.
+const MAX_WAITING_LIVE_BLOCKS: usize = 16;
+/// Captured bytes of a block, about: how the configured queue in bytes becomes one in blocks.
+const BLOCK_BYTES: usize = 128 << 10;
+/// Packets that go one by one after capture died: the one that kills it is then found exactly.
+const CAREFUL_PACKETS: u64 = 8192;
+/// Starts at one place of a file after which the packet there is not dissected any more.
+const STARTS_UNTIL_SET_ASIDE: u32 = 3;
+/// How long capture waits at its end for storage to have everything.
+const DRAIN: Duration = Duration::from_secs(15);
+
+/// Why capture ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The pipeline.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// A link of ours broke.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The supervisor sent what this version does not know.
+    #[error("capture cannot read a message: {0}\nUse one version of como-node for all processes.")]
+    Message(#[from] capnp::Error),
+    /// A key does not parse.
+    #[error(transparent)]
+    Keys(#[from] como_keys::KeyError),
+    /// A link could not be made from its descriptor.
+    #[error("capture cannot use a link: {0}\nCheck the limit of open files.")]
+    Descriptor(#[from] std::io::Error),
+    /// Storage has something else than what capture continues.
+    #[error("storage refuses: {0}\nCapture starts again from what storage has.")]
+    Refused(String),
+}
+
+/// A source that is open, though not a packet of it was read: opened before the sandbox closes.
+pub enum OpenSource {
+    /// A link.
+    Live(Box<LiveSource>),
+    /// A file and its name.
+    File(File, String),
+}
+
+/// Opens the source that the supervisor's first message names.
+pub fn open(first: &Frame) -> Result<OpenSource, CaptureError> {
+    use wire::capture_start::source::Which;
+    let message = como_capnp::read_message(&first.bytes)?;
+    let start = capture_start(&message)?;
+    match start.get_source().which().map_err(capnp::Error::from)? {
+        Which::Live(live) => {
+            let live = live?;
+            let filter = text(live.get_filter())?;
+            Ok(OpenSource::Live(Box::new(LiveSource::open(&LiveConfig {
+                interface: text(live.get_interface())?,
+                snap_bytes: live.get_snaplen() as usize,
+                buffer_bytes: live.get_buffer_bytes() as usize,
+                promiscuous: live.get_promiscuous(),
+                filter: (!filter.is_empty()).then_some(filter),
+            })?)))
+        }
+        Which::File(file) => {
+            let path = text(file?.get_path())?;
+            let opened =
+                File::open(&path).map_err(|error| SourceError::Io { name: path.clone(), error })?;
+            Ok(OpenSource::File(opened, path))
+        }
+    }
+}
+
+fn capture_start(message: &messages::Message) -> capnp::Result<wire::capture_start::Reader<'_>> {
+    match messages::read_down(message)? {
+        wire::down::Which::StartCapture(start) => start,
+        _ => Err(capnp::Error::failed("the first message does not start capture".into())),
+    }
+}
+
+/// What the control link brings.
+enum Command {
+    Message(Frame),
+    SupervisorGone,
+}
+
+/// Runs until the supervisor says stop or goes away.
+pub fn run(
+    control: LinkSender,
+    commands: LinkReceiver,
+    first: &Frame,
+    mut source: OpenSource,
+) -> Result<(), CaptureError> {
+    let message = como_capnp::read_message(&first.bytes)?;
+    let start = capture_start(&message)?;
+    let (id, name, is_live) = match &mut source {
+        OpenSource::Live(live) => (SourceId::random(), live.description().to_owned(), true),
+        OpenSource::File(file, name) => (FileSource::id(name, file)?, name.clone(), false),
+    };
+    let (blocks, live_blocks) = ViewSink::new(MAX_WAITING_LIVE_BLOCKS);
+    let (epochs, epoch_answers) = channel();
+    let mut role = Role {
+        control,
+        commands: receive(commands),
+        uplink: Uplink::new(id),
+        consumers: Consumers::start(live_blocks, is_live),
+        epochs,
+        certificate: None,
+        stopping: false,
+        began: false,
+    };
+    let run_key = role.certify(&VerifyingKey::from_bytes(&array(start.get_node_key()?)?)?)?;
+    let Some(resume) = role.await_resume()? else { return role.stopped() };
+    let mut config = PipelineConfig::new(&text(start.get_node())?, id, &name);
+    config.retain = retain(start.get_retain())?;
+    config.segment_bytes = start.get_segment_bytes();
+    config.workers = usize::from(start.get_workers());
+    config.queue_blocks = (start.get_queue_bytes() as usize / BLOCK_BYTES).max(4);
+    config.resume = resume.point;
+    if !is_live && resume.starts > 1 {
+        config.careful_packets = CAREFUL_PACKETS;
+        config.undissected = (resume.starts >= STARTS_UNTIL_SET_ASIDE).then_some(resume.point.next_packet);
+    }
+    let max_waiting = start.get_queue_bytes() as usize;
+    let source: Box<dyn PacketSource> = match source {
+        OpenSource::Live(live) => live,
+        OpenSource::File(file, name) => {
+            let pace = match start.get_source().which().map_err(capnp::Error::from)? {
+                wire::capture_start::source::Which::File(file) if file?.get_paced() => Pace::Recorded,
+                _ => Pace::Fast,
+            };
+            Box::new(FileSource::new(&name, file, resume.point, pace)?)
+        }
+    };
+    let ask = EpochAsk { needed: channel(), answers: epoch_answers };
+    let (needed, epoch_keys) = ask.split();
+    let pipeline = Pipeline::start(config, run_key, source, epoch_keys, Some(blocks));
+    role.uplink.set_acknowledger(pipeline.acknowledger());
+    role.main_loop(pipeline, &needed, max_waiting, resume)
+}
+
+/// The pipeline's question for an epoch's keys, across threads.
+struct EpochAsk {
+    needed: (Sender<u32>, Receiver<u32>),
+    answers: Receiver<Result<EpochKeys, String>>,
+}
+
+impl EpochAsk {
+    fn split(self) -> (Receiver<u32>, super::pipeline::EpochKeysFn) {
+        let (ask, needed) = self.needed;
+        let answers = self.answers;
+        let keys = move |epoch| {
+            let refused = |why: String| PipelineError::NoEpochKeys { epoch, why };
+            ask.send(epoch).map_err(|_| refused("capture is ending".into()))?;
+            match answers.recv() {
+                Ok(Ok(keys)) => Ok(keys),
+                Ok(Err(why)) => Err(refused(why)),
+                Err(_) => Err(refused("the supervisor is gone".into())),
+            }
+        };
+        (needed, Box::new(keys))
+    }
+}
+
+fn receive(mut commands: LinkReceiver) -> Receiver<Command> {
+    let (sender, queue) = channel();
+    std::thread::spawn(move || {
+        while let Ok(Some(frame)) = commands.recv() {
+            if sender.send(Command::Message(frame)).is_err() {
+                return;
+            }
+        }
+        let _ = sender.send(Command::SupervisorGone);
+    });
+    queue
+}
+
+fn retain(level: u8) -> capnp::Result<Retain> {
+    AccessLevel::from_u8(level)
+        .and_then(|level| match level {
+            AccessLevel::Anonymized => Some(Retain::Anonymized),
+            AccessLevel::Headers => Some(Retain::Headers),
+            AccessLevel::Payload => Some(Retain::Payload),
+            AccessLevel::Aggregate | AccessLevel::Coarse => None,
+        })
+        .ok_or_else(|| capnp::Error::failed("retain is not a section".into()))
+}
+
+struct Role {
+    control: LinkSender,
+    commands: Receiver<Command>,
+    uplink: Uplink,
+    consumers: Consumers,
+    epochs: Sender<Result<EpochKeys, String>>,
+    certificate: Option<Vec<u8>>,
+    stopping: bool,
+    /// Whether storage was asked where to go on.
+    began: bool,
+}
+
+impl Role {
+    /// A fresh key for this run, certified by the node: it signs what only capture can have written.
+    fn certify(&mut self, node_key: &VerifyingKey) -> Result<RunKey, CaptureError> {
+        let signing = SigningKey::generate();
+        let public = signing.verifying_key().to_bytes();
+        self.control.send_bytes(&messages::up(|mut up| up.set_certify_run(&public)), &[])?;
+        while self.certificate.is_none() {
+            self.command_within(LOOK)?;
+        }
+        let certificate = Certificate::from_bytes(&self.certificate.take().unwrap_or_default())?;
+        certificate.verify_signature(node_key)?;
+        Ok(RunKey { signing, certificate })
+    }
+
+    /// Where the source goes on; `None`: told to stop before storage said.
+    fn await_resume(&mut self) -> Result<Option<Resume>, CaptureError> {
+        loop {
+            match self.uplink.answer() {
+                Some(Answer::Resume(resume)) => return Ok(Some(resume)),
+                Some(Answer::Refused(why)) => return Err(CaptureError::Refused(why)),
+                None if self.stopping => return Ok(None),
+                None => self.command_within(LOOK)?,
+            }
+        }
+    }
+
+    fn main_loop(
+        mut self,
+        pipeline: Pipeline,
+        needed: &Receiver<u32>,
+        max_waiting: usize,
+        resume: Resume,
+    ) -> Result<(), CaptureError> {
+        let (mut reported, mut source_done, mut stop_sent) = (Instant::now(), false, false);
+        let mut stop_since = None;
+        loop {
+            while let Ok(epoch) = needed.try_recv() {
+                self.control.send_bytes(&messages::up(|mut up| up.set_need_epoch(epoch)), &[])?;
+            }
+            // While storage is away and the queue is full, nothing is taken: files wait, links drop newest.
+            let room = self.uplink.waiting_bytes() < max_waiting;
+            if room && !source_done {
+                match pipeline.items().recv_timeout(LOOK) {
+                    Ok(item) => self.uplink.send(&item),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => source_done = true,
+                }
+                self.commands_now()?;
+            } else {
+                self.command_within(LOOK)?;
+            }
+            if let Some(Answer::Refused(why)) = self.uplink.answer() {
+                return Err(CaptureError::Refused(why));
+            }
+            let over = source_done && self.uplink.is_drained();
+            if reported.elapsed() >= REPORT_EVERY || (self.stopping && over) {
+                reported = Instant::now();
+                self.report(&pipeline, over, resume)?;
+            }
+            if self.stopping && !stop_sent {
+                pipeline.stop();
+                stop_sent = true;
+                stop_since = Some(Instant::now());
+            }
+            let overdue = stop_since.is_some_and(|since: Instant| since.elapsed() > DRAIN);
+            if self.stopping && (over || overdue) {
+                pipeline.join()?;
+                return self.stopped();
+            }
+            if source_done && !self.stopping && pipeline.has_failed() {
+                return Ok(pipeline.join()?);
+            }
+        }
+    }
+
+    fn stopped(mut self) -> Result<(), CaptureError> {
+        Ok(self.control.send_bytes(&messages::up(|mut up| up.set_stopped(())), &[])?)
+    }
+
+    fn report(&mut self, pipeline: &Pipeline, over: bool, resume: Resume) -> Result<(), CaptureError> {
+        let counters = pipeline.counters();
+        let message = messages::up(|up| {
+            let mut report = up.init_capture();
+            report.set_packets(counters.received_packets);
+            report.set_bytes(counters.stored_bytes);
+            report.set_lost(counters.dropped_packets + counters.lost_packets);
+            report.set_shed(counters.shed_packets);
+            report.set_poisoned(counters.undissected_packets);
+            report.set_now_ns(counters.now_ns);
+            report.set_acked(if over { resume.point.next_packet + counters.stored_packets } else { 0 });
+            report.set_source_done(over);
+        });
+        Ok(self.control.send_bytes(&message, &[])?)
+    }
+
+    fn commands_now(&mut self) -> Result<(), CaptureError> {
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.take(command)?,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => {
+                    self.stopping = true;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn command_within(&mut self, wait: Duration) -> Result<(), CaptureError> {
+        match self.commands.recv_timeout(wait) {
+            Ok(command) => self.take(command),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.stopping = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn take(&mut self, command: Command) -> Result<(), CaptureError> {
+        use wire::down::Which;
+        let Command::Message(mut frame) = command else {
+            // Without a supervisor nobody can be answered: seal what there is, and end.
+            self.stopping = true;
+            return Ok(());
+        };
+        let message = como_capnp::read_message(&frame.bytes)?;
+        match messages::read_down(&message)? {
+            Which::Stop(()) => self.stopping = true,
+            Which::Certificate(bytes) => self.certificate = Some(bytes?.to_vec()),
+            Which::EpochKeys(keys) => {
+                let keys = self.epoch_keys(keys?);
+                let _ = self.epochs.send(keys.map_err(|e| e.to_string()));
+            }
+            Which::Subscribe(subscription) => self.subscribe(subscription?)?,
+            Which::Unsubscribe(id) => self.consumers.change(Change::Unsubscribe(id)),
+            Which::Peer(peer) => {
+                let peer = peer?;
+                let (role, id) = (text(peer.get_role())?, peer.get_id());
+                match (role.as_str(), frame.descriptors.pop()) {
+                    ("storage", Some(end)) => {
+                        self.uplink.connect(end, !self.began)?;
+                        self.began = true;
+                    }
+                    ("export", Some(end)) => {
+                        self.consumers.change(Change::Connect { id: id as u32, end });
+                    }
+                    _ => return Err(capnp::Error::failed("not a peer of capture".into()).into()),
+                }
+            }
+            _ => return Err(capnp::Error::failed("not a message for capture".into()).into()),
+        }
+        Ok(())
+    }
+
+    fn epoch_keys(&mut self, keys: wire::epoch_keys::Reader<'_>) -> Result<EpochKeys, CaptureError> {
+        for audience in keys.get_audiences()?.iter() {
+            self.audience_key(audience)?;
+        }
+        let recipients = [keys.get_recipient_a()?, keys.get_recipient_r()?, keys.get_recipient_p()?]
+            .into_iter()
+            .map(Recipient::from_bytes)
+            .collect::<Result<_, _>>()?;
+        let mapping = MappingKey::from_bytes(&array(keys.get_mapping_key()?)?);
+        Ok(EpochKeys {
+            sealing_epoch: keys.get_sealing_epoch(),
+            mapping_epoch: keys.get_mapping_epoch(),
+            recipients,
+            anonymizer: Arc::new(Anonymizer::new(&mapping)),
+        })
+    }
+
+    fn subscribe(&mut self, subscription: wire::subscription::Reader<'_>) -> Result<(), CaptureError> {
+        for key in subscription.get_keys()?.iter() {
+            self.audience_key(key)?;
+        }
+        let level = AccessLevel::from_u8(subscription.get_level())
+            .ok_or_else(|| capnp::Error::failed("unknown level".into()))?;
+        let audience = text(subscription.get_audience())?;
+        self.consumers.change(Change::Subscribe { id: subscription.get_id(), level, audience });
+        Ok(())
+    }
+
+    fn audience_key(&mut self, key: wire::audience_key::Reader<'_>) -> Result<(), CaptureError> {
+        let mapping = MappingKey::from_bytes(&array(key.get_key()?)?);
+        self.consumers.change(Change::Key {
+            audience: text(key.get_audience())?,
+            mapping_epoch: key.get_mapping_epoch(),
+            map: Arc::new(Anonymizer::new(&mapping)),
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,438 @@
+//! The storage process: links in, the ring and the record files out, acknowledgements back.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use como_capnp::wire_capnp as wire;
+
+use super::records::{Change, Records};
+use super::ring::{Appended, Ring, RingError};
+use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
+use crate::trace::{ItemBody, SealedItem, SegmentId, SegmentInfo, SourceId};
+use crate::wire::{self as messages, array, text};
+
+/// Items of all links that may wait for the disk; when they do, the links fill up and the senders wait.
+const MAX_WAITING_ITEMS: usize = 32;
+/// What was written is synced and acknowledged at least this often...
+const SYNC_EVERY: Duration = Duration::from_millis(100);
+/// ...and at least after this many bytes.
+const SYNC_BYTES: u64 = 8 << 20;
+/// How often storage reports to the supervisor.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// How long to wait before a full disk is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Why storage ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The ring.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The record files.
+    #[error("record files: {0}\nCheck the records directory and its disk.")]
+    Records(#[from] std::io::Error),
+    /// A link of ours broke.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A message does not parse.
+    #[error("storage cannot read a message: {0}\nUse one version of como-node for all processes.")]
+    Message(#[from] capnp::Error),
+}
+
+enum Input {
+    Control(Frame),
+    SupervisorGone,
+    Item(u64, Frame),
+}
+
+/// A link to capture or export.
+struct Peer {
+    sender: LinkSender,
+    /// Highest sequence written, and acknowledged.
+    written: Option<u64>,
+    acknowledged: Option<u64>,
+    /// Record items taken, and acknowledged.
+    records: u64,
+    records_acknowledged: u64,
+}
+
+struct Storage {
+    control: LinkSender,
+    inputs: SyncSender<Input>,
+    ring: Ring,
+    folder: PathBuf,
+    records: Records,
+    peers: BTreeMap<u64, Peer>,
+    next_peer: u64,
+    unsynced_bytes: u64,
+    unsynced_since: Option<Instant>,
+    disk_full: bool,
+    duplicates: u64,
+    torn_bytes: u64,
+    known: BTreeMap<SegmentId, (String, u64)>,
+}
+
+/// Runs until the supervisor says stop or goes away.
+pub fn run(control: LinkSender, commands: LinkReceiver, first: &Frame) -> Result<(), StorageError> {
+    let message = como_capnp::read_message(&first.bytes)?;
+    let wire::down::Which::StartStorage(start) = messages::read_down(&message)? else {
+        return Err(capnp::Error::failed("the first message does not start storage".into()).into());
+    };
+    let start = start?;
+    let folder = PathBuf::from(text(start.get_directory())?);
+    let (ring, recovered) = Ring::open(&folder, start.get_ring_bytes())?;
+    let (records, found) = Records::open(&ring.records_dir(), start.get_records_bytes())?;
+    let (inputs, queue) = sync_channel(MAX_WAITING_ITEMS);
+    forward(commands, inputs.clone());
+    let mut storage = Storage {
+        control,
+        inputs,
+        ring,
+        folder,
+        records,
+        peers: BTreeMap::new(),
+        next_peer: 0,
+        unsynced_bytes: 0,
+        unsynced_since: None,
+        disk_full: false,
+        duplicates: 0,
+        torn_bytes: recovered.torn_bytes(),
+        known: BTreeMap::new(),
+    };
+    storage.report_catalog()?;
+    for change in found {
+        storage.report_records(&change)?;
+    }
+    storage.main_loop(&queue)
+}
+
+fn forward(mut commands: LinkReceiver, inputs: SyncSender<Input>) {
+    std::thread::spawn(move || {
+        while let Ok(Some(frame)) = commands.recv() {
+            if inputs.send(Input::Control(frame)).is_err() {
+                return;
+            }
+        }
+        let _ = inputs.send(Input::SupervisorGone);
+    });
+}
+
+impl Storage {
+    fn main_loop(mut self, queue: &Receiver<Input>) -> Result<(), StorageError> {
+        let mut reported = Instant::now();
+        loop {
+            let wait = match self.unsynced_since {
+                Some(since) => SYNC_EVERY.saturating_sub(since.elapsed()),
+                None => REPORT_EVERY,
+            };
+            let stop = match queue.recv_timeout(wait) {
+                Ok(Input::Control(frame)) => self.command(frame)?,
+                Ok(Input::SupervisorGone) => true,
+                Ok(Input::Item(peer, frame)) => {
+                    self.item(peer, &frame.bytes)?;
+                    false
+                }
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            let due = self.unsynced_since.is_some_and(|since| since.elapsed() >= SYNC_EVERY);
+            if due || stop || self.unsynced_bytes >= SYNC_BYTES {
+                self.sync()?;
+            }
+            if stop {
+                let _ = self.control.send_bytes(&messages::up(|mut up| up.set_stopped(())), &[]);
+                return Ok(());
+            }
+            if reported.elapsed() >= REPORT_EVERY {
+                reported = Instant::now();
+                self.report_catalog()?;
+                self.report()?;
+            }
+        }
+    }
+
+    /// True: stop.
+    fn command(&mut self, mut frame: Frame) -> Result<bool, StorageError> {
+        let message = como_capnp::read_message(&frame.bytes)?;
+        match messages::read_down(&message)? {
+            wire::down::Which::Stop(()) => Ok(true),
+            wire::down::Which::Peer(_) => {
+                if let Some(end) = frame.descriptors.pop() {
+                    self.connect(end)?;
+                }
+                Ok(false)
+            }
+            _ => Err(capnp::Error::failed("not a message for storage".into()).into()),
+        }
+    }
+
+    fn connect(&mut self, end: OwnedFd) -> Result<(), StorageError> {
+        let (sender, mut receiver) = link::split("writer", end)?;
+        self.next_peer += 1;
+        let (id, inputs) = (self.next_peer, self.inputs.clone());
+        let peer =
+            Peer { sender, written: None, acknowledged: None, records: 0, records_acknowledged: 0 };
+        self.peers.insert(id, peer);
+        std::thread::spawn(move || {
+            while let Ok(Some(frame)) = receiver.recv() {
+                if inputs.send(Input::Item(id, frame)).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn item(&mut self, from: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        use wire::store_item::Which;
+        let message = como_capnp::read_message(bytes)?;
+        match message.get_root::<wire::store_item::Reader<'_>>()?.which().map_err(capnp::Error::from)? {
+            Which::Begin(begin) => {
+                let begin = begin?;
+                if begin.get_new_run() {
+                    self.resume(from, SourceId(array(begin.get_source()?)?))?;
+                }
+            }
+            Which::Sealed(sealed) => {
+                let item = sealed_item(sealed?)?;
+                self.append(from, &item)?;
+            }
+            Which::RecordOpen(open) => {
+                let open = open?;
+                let (file, header) = (text(open.get_file())?, open.get_header()?);
+                self.retry(|storage| storage.records.begin(&file, header))?;
+                self.record_taken(from);
+            }
+            Which::RecordBlock(block) => {
+                let block = block?;
+                let (file, bytes) = (text(block.get_file())?, block.get_bytes()?);
+                let change = self.retry(|storage| storage.records.append(&file, bytes))?;
+                if let Some(change) = change.flatten() {
+                    self.report_records(&change)?;
+                }
+                self.written(bytes.len() as u64);
+                self.record_taken(from);
+            }
+            Which::RecordClose(close) => {
+                let file = text(close?.get_file())?;
+                self.retry(|storage| storage.records.end(&file))?;
+                self.record_taken(from);
+                for file in self.records.expire()? {
+                    self.control.send_bytes(&messages::up(|mut up| up.set_records_gone(&file)), &[])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A new run of capture: its predecessor's open segment ends here, unsealed.
+    fn resume(&mut self, to: u64, source: SourceId) -> Result<(), StorageError> {
+        self.sync()?;
+        let resume = self.ring.resume(source)?;
+        self.report_catalog()?;
+        let answer = messages::store_ack(|ack| {
+            let mut answer = ack.init_resume();
+            answer.set_offset(resume.point.offset);
+            answer.set_packets(resume.point.next_packet);
+            answer.set_starts(resume.starts);
+        });
+        self.answer(to, &answer);
+        Ok(())
+    }
+
+    fn append(&mut self, from: u64, item: &SealedItem) -> Result<(), StorageError> {
+        loop {
+            match self.ring.append(item) {
+                Ok(appended) => {
+                    if appended == Appended::Duplicate {
+                        self.duplicates += 1;
+                    }
+                    self.set_disk_full(false)?;
+                    self.written(item.body.bytes().len() as u64);
+                    if let Some(peer) = self.peers.get_mut(&from) {
+                        peer.written = Some(item.sequence);
+                    }
+                    if !matches!(item.body, ItemBody::Block(_)) {
+                        self.sync()?;
+                        self.report_catalog()?;
+                    }
+                    return Ok(());
+                }
+                // Nothing is acknowledged, nothing is lost: capture keeps what it sent.
+                Err(error) if error.is_retryable() => {
+                    self.set_disk_full(true)?;
+                    std::thread::sleep(RETRY);
+                }
+                Err(error @ (RingError::Protocol { .. } | RingError::SegmentCut { .. } | RingError::UnknownSegment { .. })) => {
+                    let why = error.to_string();
+                    self.answer(from, &messages::store_ack(|mut ack| ack.set_refused(&why)));
+                    self.peers.remove(&from);
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Does something with the record files, waiting while the disk is full. Other errors concern one
+    /// file of one export process: they are reported, and that block is not stored.
+    fn retry<T>(
+        &mut self,
+        mut act: impl FnMut(&mut Self) -> std::io::Result<T>,
+    ) -> Result<Option<T>, StorageError> {
+        loop {
+            match act(self) {
+                Ok(done) => return Ok(Some(done)),
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                    self.set_disk_full(true)?;
+                    std::thread::sleep(RETRY);
+                }
+                Err(error) => {
+                    tracing::error!("a record was not stored: {error}");
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn record_taken(&mut self, from: u64) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.records += 1;
+        }
+        self.written(0);
+    }
+
+    fn written(&mut self, bytes: u64) {
+        self.unsynced_bytes += bytes;
+        self.unsynced_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Makes everything durable; afterwards, and only then, it is acknowledged.
+    fn sync(&mut self) -> Result<(), StorageError> {
+        self.unsynced_bytes = 0;
+        self.unsynced_since = None;
+        self.ring.sync()?;
+        self.records.sync()?;
+        let ids: Vec<u64> = self.peers.keys().copied().collect();
+        for id in ids {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let mut answers = Vec::new();
+            if let Some(written) = peer.written.filter(|w| peer.acknowledged.is_none_or(|a| a < *w)) {
+                peer.acknowledged = Some(written);
+                answers.push(messages::store_ack(|mut ack| ack.set_acknowledged(written)));
+            }
+            if peer.records > peer.records_acknowledged {
+                let count = peer.records;
+                peer.records_acknowledged = count;
+                answers.push(messages::store_ack(|mut ack| ack.set_records_acknowledged(count)));
+            }
+            answers.iter().for_each(|answer| self.answer(id, answer));
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, to: u64, message: &[u8]) {
+        if let Some(peer) = self.peers.get_mut(&to)
+            && peer.sender.send_bytes(message, &[]).is_err()
+        {
+            self.peers.remove(&to);
+        }
+    }
+
+    fn set_disk_full(&mut self, full: bool) -> Result<(), StorageError> {
+        if self.disk_full != full {
+            self.disk_full = full;
+            self.report()?;
+        }
+        Ok(())
+    }
+
+    fn report(&mut self) -> Result<(), StorageError> {
+        let message = messages::up(|up| {
+            let mut report = up.init_storage();
+            report.set_segments(self.known.len() as u32);
+            report.set_bytes(self.ring.bytes());
+            report.set_free_bytes(free_bytes(&self.folder));
+            report.set_disk_full(self.disk_full);
+            report.set_duplicates(self.duplicates);
+            report.set_torn_bytes(self.torn_bytes);
+        });
+        Ok(self.control.send_bytes(&message, &[])?)
+    }
+
+    fn report_records(&mut self, change: &Change) -> Result<(), StorageError> {
+        let message = messages::up(|up| {
+            let mut state = up.init_records();
+            state.set_file(&change.file);
+            state.set_header(&change.header);
+            state.set_from_ns(change.stretch.0);
+            state.set_to_ns(change.stretch.1);
+            state.set_bytes(change.bytes);
+            state.set_new_hole(change.new_stretch);
+        });
+        Ok(self.control.send_bytes(&message, &[])?)
+    }
+
+    /// Tells the supervisor of segments that are new, grew, ended or went.
+    fn report_catalog(&mut self) -> Result<(), StorageError> {
+        let mut seen = BTreeMap::new();
+        for (file, info) in self.ring.listing()? {
+            let state = (file.clone(), info.file_bytes);
+            let id = info.header.segment;
+            if self.known.get(&id) != Some(&state) {
+                self.control.send_bytes(&segment_state(&file, &info), &[])?;
+            }
+            seen.insert(id, state);
+        }
+        for gone in self.known.keys().filter(|id| !seen.contains_key(id)) {
+            self.control.send_bytes(&messages::up(|mut up| up.set_segment_gone(&gone.0)), &[])?;
+        }
+        self.known = seen;
+        Ok(())
+    }
+}
+
+fn sealed_item(item: wire::sealed_item::Reader<'_>) -> capnp::Result<SealedItem> {
+    let bytes = item.get_bytes()?.to_vec();
+    let body = match item.get_kind() {
+        0 => ItemBody::Open(bytes),
+        1 => ItemBody::Block(bytes),
+        2 => ItemBody::Close(bytes),
+        _ => return Err(capnp::Error::failed("an item of unknown kind".into())),
+    };
+    Ok(SealedItem { sequence: item.get_sequence(), segment: SegmentId(array(item.get_segment()?)?), body })
+}
+
+fn segment_state(file: &str, info: &SegmentInfo) -> Vec<u8> {
+    messages::up(|up| {
+        let mut state = up.init_segment();
+        state.set_segment(&info.header.segment.0);
+        state.set_file(file);
+        state.set_sealed(if info.footer.is_some() {
+            1
+        } else if file.ends_with(".open") {
+            0
+        } else {
+            2
+        });
+        state.set_sealing_epoch(info.header.sealing_epoch);
+        state.set_mapping_epoch(info.header.mapping_epoch);
+        state.set_first_ns(info.header.first_ns);
+        state.set_bytes(info.file_bytes);
+        state.set_packets(info.packets);
+        if let Some(footer) = &info.footer {
+            state.set_first_ns(footer.first_ns);
+            // Floored to 1 ms in the footer: the last packet may be that much later.
+            state.set_last_ns(footer.last_ns + 999_999);
+            state.set_captured_bytes(footer.captured_bytes);
+            state.set_lost(footer.lost_packets);
+        }
+    })
+}
+
+fn free_bytes(folder: &Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(0, |disk| disk.f_bavail * disk.f_frsize)
+}
