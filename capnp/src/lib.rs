@@ -27,7 +27,10 @@ pub fn read_message(bytes: &[u8]) -> Result<Message, capnp::Error> {
     let mut rest = bytes;
     let message = capnp::serialize::read_message(&mut rest, options)?;
     if !rest.is_empty() {
-        return Err(capnp::Error::failed(format!("{} bytes follow the message", rest.len())));
+        return Err(capnp::Error::failed(format!(
+            "{} bytes follow the message",
+            rest.len()
+        )));
     }
     Ok(message)
 }
@@ -46,9 +49,25 @@ macro_rules! schema {
         }
     };
 }
-schema!(module_capnp, "module_capnp.rs", "Module manifests and the signing envelope.");
+schema!(
+    module_capnp,
+    "module_capnp.rs",
+    "Module manifests and the signing envelope."
+);
 schema!(dataset_capnp, "dataset_capnp.rs", "The dataset container.");
-schema!(trace_capnp, "trace_capnp.rs", "Segment headers and footers of the trace.");
+schema!(
+    trace_capnp,
+    "trace_capnp.rs",
+    "Segment headers and footers of the trace."
+);
 schema!(record_capnp, "record_capnp.rs", "Headers of record files.");
-schema!(wire_capnp, "wire_capnp.rs", "Messages between the node's processes.");
-schema!(api_capnp, "api_capnp.rs", "What partners, developers and operators ask of a node.");
+schema!(
+    wire_capnp,
+    "wire_capnp.rs",
+    "Messages between the node's processes."
+);
+schema!(
+    api_capnp,
+    "api_capnp.rs",
+    "What partners, developers and operators ask of a node."
+);

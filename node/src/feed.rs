@@ -2,9 +2,9 @@
 //! [`View`]; must never change what a view shows.
 
 use capnp::Error;
+use como_anonymize::LinkType;
 use como_anonymize::columns::{Column, Columns};
 use como_anonymize::view::{Frames, View};
-use como_anonymize::LinkType;
 use como_capnp::wire_capnp as wire;
 use como_dataset::Gap;
 use como_policies::AccessLevel;
@@ -140,23 +140,44 @@ fn read_view(batch: wire::view_batch::Reader<'_>) -> capnp::Result<View> {
     let mut columns = Columns::with_capacity(0);
     let zeros = vec![0u8; count * 16];
     for column in Column::ALL {
-        let bytes = if (*column as u32) < sent.len() { sent.get(*column as u32)? } else { &[] };
+        let bytes = if (*column as u32) < sent.len() {
+            sent.get(*column as u32)?
+        } else {
+            &[]
+        };
         let width = column.width();
-        let bytes = if bytes.is_empty() { &zeros[..count * width] } else { bytes };
+        let bytes = if bytes.is_empty() {
+            &zeros[..count * width]
+        } else {
+            bytes
+        };
         if bytes.len() != count * width || !columns.read_le(*column, bytes) {
             return Err(wrong("a column of the wrong length"));
         }
     }
-    Ok(View { level, link: LinkType(batch.get_link()), columns, frames: read_frames(batch, count)? })
+    Ok(View {
+        level,
+        link: LinkType(batch.get_link()),
+        columns,
+        frames: read_frames(batch, count)?,
+    })
 }
 
 fn read_frames(batch: wire::view_batch::Reader<'_>, count: usize) -> capnp::Result<Frames> {
     let bytes = batch.get_frames()?.to_vec();
     let sent = batch.get_offsets()?;
     if sent.is_empty() {
-        return Ok(Frames { offsets: vec![0; count + 1], bytes: Vec::new() });
+        return Ok(Frames {
+            offsets: vec![0; count + 1],
+            bytes: Vec::new(),
+        });
     }
-    let offsets: Vec<u32> = sent.as_chunks::<4>().0.iter().map(|c| u32::from_le_bytes(*c)).collect();
+    let offsets: Vec<u32> = sent
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|c| u32::from_le_bytes(*c))
+        .collect();
     let sound = sent.len() == (count + 1) * 4
         && offsets.first() == Some(&0)
         && offsets.is_sorted()

@@ -4,6 +4,7 @@
 //! never import each other; `roles.rs` alone names them all.
 
 pub mod admin;
+pub mod capture;
 pub mod config;
 pub mod export;
 pub mod feed;
@@ -13,7 +14,9 @@ pub mod query;
 pub mod reader;
 pub mod records;
 pub mod registry;
+pub mod roles;
 pub mod runner;
+pub mod storage;
 pub mod supervisor;
 pub mod trace;
 pub mod wire;

@@ -37,7 +37,11 @@ pub fn run(arguments: &RoleArguments) -> Result<(), RoleFailed> {
 
 type Text = String;
 
-fn start(arguments: &RoleArguments, control: &mut LinkSender, mut commands: LinkReceiver) -> Result<(), Text> {
+fn start(
+    arguments: &RoleArguments,
+    control: &mut LinkSender,
+    mut commands: LinkReceiver,
+) -> Result<(), Text> {
     let say = |e: &dyn std::fmt::Display| e.to_string();
     let first = commands
         .recv()
@@ -52,7 +56,11 @@ fn start(arguments: &RoleArguments, control: &mut LinkSender, mut commands: Link
         }
         Role::Storage => {
             let folders = folders(&first, false).map_err(|e| say(&e))?;
-            let needs = Needs { read: folders.clone(), write: folders, bind_port: None };
+            let needs = Needs {
+                read: folders.clone(),
+                write: folders,
+                bind_port: None,
+            };
             let control = confine(arguments, control, needs)?;
             storage::run(control, commands, &first).map_err(|e| say(&e))
         }
@@ -61,7 +69,10 @@ fn start(arguments: &RoleArguments, control: &mut LinkSender, mut commands: Link
             export::run(control, commands).map_err(|e| say(&e))
         }
         Role::Reader => {
-            let needs = Needs { read: folders(&first, true).map_err(|e| say(&e))?, ..Needs::default() };
+            let needs = Needs {
+                read: folders(&first, true).map_err(|e| say(&e))?,
+                ..Needs::default()
+            };
             let control = confine(arguments, control, needs)?;
             reader::run(control, commands, &first).map_err(|e| say(&e))
         }
@@ -72,8 +83,19 @@ fn start(arguments: &RoleArguments, control: &mut LinkSender, mut commands: Link
         Role::Query => {
             let mut start = query_parameters(&first).map_err(|e| say(&e))?;
             start.bind().map_err(|e| say(&e))?;
-            let port = start.listener.as_ref().and_then(|l| l.local_addr().ok()).map(|a| a.port());
-            let control = confine(arguments, control, Needs { bind_port: port, ..Needs::default() })?;
+            let port = start
+                .listener
+                .as_ref()
+                .and_then(|l| l.local_addr().ok())
+                .map(|a| a.port());
+            let control = confine(
+                arguments,
+                control,
+                Needs {
+                    bind_port: port,
+                    ..Needs::default()
+                },
+            )?;
             query::run(control, commands, start).map_err(|e| say(&e))
         }
     }
@@ -84,7 +106,9 @@ fn confine(arguments: &RoleArguments, mut control: LinkSender, needs: Needs) -> 
     let report = process::plan_for(arguments, needs)
         .and_then(|plan| process::enter(&plan))
         .map_err(|e| e.to_string())?;
-    control.send_bytes(&messages::ready(&report.to_string()), &[]).map_err(|e| e.to_string())?;
+    control
+        .send_bytes(&messages::ready(&report.to_string()), &[])
+        .map_err(|e| e.to_string())?;
     Ok(control)
 }
 
@@ -93,11 +117,10 @@ fn folders(first: &Frame, reader: bool) -> capnp::Result<Vec<PathBuf>> {
     let message = como_capnp::read_message(&first.bytes)?;
     match messages::read_down(&message)? {
         wire::down::Which::StartReader(start) if reader => Ok(vec![text(start?.get_directory())?.into()]),
-        wire::down::Which::StartStorage(start) if !reader => {
-            let start = start?;
-            Ok(vec![text(start.get_segments())?.into(), text(start.get_records())?.into()])
-        }
-        _ => Err(capnp::Error::failed("the first message is not this role's start".into())),
+        wire::down::Which::StartStorage(start) if !reader => Ok(vec![text(start?.get_directory())?.into()]),
+        _ => Err(capnp::Error::failed(
+            "the first message is not this role's start".into(),
+        )),
     }
 }
 
@@ -108,7 +131,9 @@ fn query_parameters(first: &Frame) -> Result<query::StartParameters, Text> {
             wire::down::Which::StartQuery(start) => {
                 Ok(query::StartParameters::read(start?).map_err(|e| e.to_string()))
             }
-            _ => Err(capnp::Error::failed("the first message is not this role's start".into())),
+            _ => Err(capnp::Error::failed(
+                "the first message is not this role's start".into(),
+            )),
         }
     };
     read().map_err(|e| e.to_string())?

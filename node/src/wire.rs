@@ -70,7 +70,9 @@ pub fn failed(error: &impl std::fmt::Display) -> Vec<u8> {
 
 /// A fixed-size byte field of a message.
 pub fn array<const N: usize>(bytes: &[u8]) -> capnp::Result<[u8; N]> {
-    bytes.try_into().map_err(|_| capnp::Error::failed(format!("{} bytes where {N} belong", bytes.len())))
+    bytes
+        .try_into()
+        .map_err(|_| capnp::Error::failed(format!("{} bytes where {N} belong", bytes.len())))
 }
 
 /// A text field as an owned string.
@@ -87,7 +89,9 @@ mod tests {
         let bytes = failed(&"disk is full\nfree some space");
         let message = como_capnp::read_message(&bytes).unwrap();
         let up: wire::up::Reader<'_> = message.get_root().unwrap();
-        let wire::up::Which::Failed(failed) = up.which().unwrap() else { panic!("not failed") };
+        let wire::up::Which::Failed(failed) = up.which().unwrap() else {
+            panic!("not failed")
+        };
         let failed = failed.unwrap();
         assert_eq!(text(failed.get_what()).unwrap(), "disk is full");
         assert_eq!(text(failed.get_fix()).unwrap(), "free some space");

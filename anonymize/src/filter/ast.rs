@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::columns::Column;
 use crate::treat::port::is_exact_port;
 
 /// A filter's expression.
@@ -144,6 +145,22 @@ impl Expr {
 }
 
 impl Test {
+    /// The columns that deciding it looks at.
+    pub(super) fn columns(&self) -> &'static [Column] {
+        use Column::*;
+        match self {
+            Test::IpVersion(_) => &[IpVersion],
+            Test::Arp => &[Ethertype],
+            Test::Protocol { .. } => &[Protocol, IpVersion],
+            Test::Address { .. } => &[Src, Dst, IpVersion, Ethertype],
+            Test::Mac { .. } => &[SrcMac, DstMac, Ethertype],
+            Test::Port { .. } => &[SrcPort, DstPort, Protocol, Fragment],
+            Test::Vlan(_) => &[Vlan],
+            Test::Length { .. } => &[WireLen],
+            Test::TcpFlags { .. } => &[TcpFlags, Protocol, Fragment],
+        }
+    }
+
     /// Whether its value is a pseudonym below `headers`.
     pub(super) fn names_pseudonym(&self) -> bool {
         match *self {

@@ -97,6 +97,11 @@ impl Filter {
         self.0.to_string()
     }
 
+    /// The columns that evaluating it looks at: a reader need open no others.
+    pub fn columns(&self) -> impl Iterator<Item = crate::columns::Column> + '_ {
+        self.0.tests().flat_map(|test| test.columns().iter().copied())
+    }
+
     /// Whether it is the filter that every packet passes.
     pub fn is_any(&self) -> bool {
         self.0 == Expr::Any

@@ -5,9 +5,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::AdminError;
+use como_keys::pki::serial_of;
+
+use super::node::CLIENT_CERTIFICATE_DAYS;
+use super::{AdminError, AdminNode};
 use crate::config::SpiffeId;
-use crate::registry::read_bounded;
+use crate::registry::{read_bounded, replace};
 
 /// Version of both files.
 pub const VERSION: u32 = 1;
@@ -47,6 +50,32 @@ pub struct Welcome {
     pub ca: String,
     /// The partner's TLS certificate, PEM.
     pub certificate: String,
+}
+
+/// Issues a certificate to the owner of a card and writes the welcome; the certificate's serial, in hex,
+/// comes out.
+pub(super) fn welcome(node: &AdminNode, card: &Card, file: &Path) -> Result<String, AdminError> {
+    if file.exists() {
+        return Err(AdminError::refused(
+            format!("{} exists", file.display()),
+            "name another file with -o",
+        ));
+    }
+    let certificate =
+        node.authority()?
+            .issue_client_from_csr(&card.csr, card.name.as_str(), CLIENT_CERTIFICATE_DAYS)?;
+    let serial = hex::encode(serial_of(&certificate)?);
+    let welcome = Welcome {
+        version: VERSION,
+        node: node.config.node.name.to_string(),
+        url: node.config.query.url.clone(),
+        node_key: node.keyring.node_signing.verifying_key().hex(),
+        ca: read_bounded(&node.layout.ca_certificate())?,
+        certificate,
+    };
+    let text = toml::to_string(&welcome).expect("a welcome is plain strings");
+    replace(file, text.as_bytes()).map_err(AdminError::file(file))?;
+    Ok(serial)
 }
 
 /// Reads a card.

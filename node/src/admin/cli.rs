@@ -157,6 +157,9 @@ pub enum DeveloperCommand {
         /// The highest level of their results [default: the ceiling]
         #[arg(long)]
         output_ceiling: Option<AccessLevel>,
+        /// Where the welcome goes that the developer gets back
+        #[arg(long, short, default_value = "welcome.toml")]
+        output: PathBuf,
         /// Which node.
         #[command(flatten)]
         node: NodeArgument,
@@ -326,8 +329,9 @@ fn developer(command: DeveloperCommand) -> Result<String, AdminError> {
             card,
             ceiling,
             output_ceiling,
+            output,
             node,
-        } => developers::add(&node.open()?, &name, &card, ceiling, output_ceiling),
+        } => developers::add(&node.open()?, &name, &card, ceiling, output_ceiling, &output),
         DeveloperCommand::List { node } => Ok(developers::list(&node.open()?)),
         DeveloperCommand::Revoke { name, node } => developers::revoke(&node.open()?, &name),
     }

@@ -6,7 +6,7 @@ use como_policies::AccessLevel;
 
 use super::card;
 use super::events::AdminEvent;
-use super::{AdminError, AdminNode};
+use super::{AdminError, AdminNode, renew_revocations};
 use crate::registry::{Developer, RegistryName, save_developer};
 
 pub(super) fn add(
@@ -15,6 +15,7 @@ pub(super) fn add(
     card_file: &Path,
     ceiling: AccessLevel,
     output_ceiling: Option<AccessLevel>,
+    welcome_file: &Path,
 ) -> Result<String, AdminError> {
     let card = card::read(card_file)?;
     let by_name = node.registry.developers.contains_key(name.as_ref());
@@ -24,9 +25,12 @@ pub(super) fn add(
             "revoke it first, or register under another name and SPIFFE id",
         ));
     }
+    let serial = card::welcome(node, &card, welcome_file)?;
     let developer = Developer {
         id: card.name,
         key: card.developer_key,
+        request_key: card.request_key,
+        certificate_serials: vec![serial],
         ceiling,
         output_ceiling: output_ceiling.unwrap_or(ceiling),
         revoked: false,
@@ -42,7 +46,11 @@ pub(super) fn add(
         developer.id.as_str(),
         detail.clone(),
     ))?;
-    Ok(format!("{name} ({}): {detail}.", developer.id))
+    Ok(format!(
+        "{name} ({}): {detail}.\nSend {} back: `como join` takes it.",
+        developer.id,
+        welcome_file.display()
+    ))
 }
 
 pub(super) fn list(node: &AdminNode) -> String {
@@ -74,6 +82,9 @@ pub(super) fn revoke(node: &AdminNode, name: &RegistryName) -> Result<String, Ad
         ..developer.clone()
     };
     save_developer(&node.layout, name, &revoked)?;
+    let mut registry = node.registry.clone();
+    registry.developers.insert(name.to_string(), revoked.clone());
+    renew_revocations(&node.layout, &registry)?;
     let detail = "its modules are stopped, and no more are taken".to_owned();
     node.record(AdminEvent::new(
         "developer revoke",

@@ -22,6 +22,7 @@ mod tests;
 pub use check::{Finding, State, check};
 pub use cli::{AdminCommand, run};
 pub use error::AdminError;
+pub use events::take as take_events;
 pub use init::{InitOptions, init};
 pub use node::{AdminNode, renew_revocations};
 pub use secret::root_secret;

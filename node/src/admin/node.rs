@@ -70,14 +70,22 @@ pub(super) fn authority(layout: &Layout) -> Result<TrialCa, AdminError> {
     Ok(TrialCa::from_pem(&certificate, key)?)
 }
 
-/// Writes the authority's revocation list anew: the certificates of all revoked partners. Also for the
+/// Writes the authority's revocation list anew: the certificates of all who were revoked. Also for the
 /// supervisor, at every start: the list is valid for 90 days.
 pub fn renew_revocations(layout: &Layout, registry: &Registry) -> Result<(), AdminError> {
-    let serials: Vec<Vec<u8>> = registry
+    let partners = registry
         .partners
         .values()
-        .filter(|partner| partner.revoked)
-        .flat_map(|partner| &partner.certificate_serials)
+        .filter(|p| p.revoked)
+        .map(|p| &p.certificate_serials);
+    let developers = registry
+        .developers
+        .values()
+        .filter(|d| d.revoked)
+        .map(|d| &d.certificate_serials);
+    let serials: Vec<Vec<u8>> = partners
+        .chain(developers)
+        .flatten()
         .filter_map(|serial| hex::decode(serial).ok())
         .collect();
     let now = now_ns();

@@ -3,14 +3,12 @@
 
 use std::path::Path;
 
-use como_keys::pki::serial_of;
 use como_policies::AccessLevel;
 
-use super::card::{self, Welcome};
+use super::card;
 use super::events::AdminEvent;
-use super::node::CLIENT_CERTIFICATE_DAYS;
 use super::{AdminError, AdminNode, renew_revocations};
-use crate::registry::{Partner, RegistryName, replace, save_partner};
+use crate::registry::{Partner, RegistryName, save_partner};
 
 /// What a partner is granted.
 pub(super) struct Grant {
@@ -29,15 +27,7 @@ pub(super) fn add(
 ) -> Result<String, AdminError> {
     let card = card::read(card_file)?;
     refuse_known(node, name, card.name.as_str())?;
-    if welcome_file.exists() {
-        return Err(AdminError::refused(
-            format!("{} exists", welcome_file.display()),
-            "name another file with -o",
-        ));
-    }
-    let certificate =
-        node.authority()?
-            .issue_client_from_csr(&card.csr, card.name.as_str(), CLIENT_CERTIFICATE_DAYS)?;
+    let serial = card::welcome(node, &card, welcome_file)?;
     let partner = Partner {
         organisation: card.name.organisation().to_owned(),
         project: grant.project.unwrap_or_else(|| name.to_string()),
@@ -47,20 +37,10 @@ pub(super) fn add(
         revoked: false,
         request_key: card.request_key,
         dataset_recipient: card.dataset_recipient,
-        certificate_serials: vec![hex::encode(serial_of(&certificate)?)],
+        certificate_serials: vec![serial],
         id: card.name,
     };
     save_partner(&node.layout, name, &partner)?;
-    let welcome = Welcome {
-        version: card::VERSION,
-        node: node.config.node.name.to_string(),
-        url: node.config.query.url.clone(),
-        node_key: node.keyring.node_signing.verifying_key().hex(),
-        ca: crate::registry::read_bounded(&node.layout.ca_certificate())?,
-        certificate,
-    };
-    let text = toml::to_string(&welcome).expect("a welcome is plain strings");
-    replace(welcome_file, text.as_bytes()).map_err(AdminError::file(welcome_file))?;
     let detail = format!(
         "up to {}, project {}{}",
         partner.ceiling,

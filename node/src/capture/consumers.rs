@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use como_anonymize::{Anonymizer, View, view};
@@ -24,11 +24,22 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// A change of the consumers, from the control link.
 pub(super) enum Change {
-    Subscribe { id: u32, level: AccessLevel, audience: String },
-    Connect { id: u32, end: OwnedFd },
+    Subscribe {
+        id: u32,
+        level: AccessLevel,
+        audience: String,
+    },
+    Connect {
+        id: u32,
+        end: OwnedFd,
+    },
     Unsubscribe(u32),
     /// The map of an audience in a mapping epoch.
-    Key { audience: String, mapping_epoch: u32, map: Arc<Anonymizer> },
+    Key {
+        audience: String,
+        mapping_epoch: u32,
+        map: Arc<Anonymizer>,
+    },
 }
 
 struct Consumer {
@@ -48,7 +59,12 @@ impl Consumers {
     pub fn start(blocks: Receiver<LiveBlock>, live: bool) -> Self {
         let (changes, queue) = channel();
         std::thread::spawn(move || {
-            Serving { consumers: BTreeMap::new(), maps: BTreeMap::new(), live }.run(&blocks, &queue);
+            Serving {
+                consumers: BTreeMap::new(),
+                maps: BTreeMap::new(),
+                live,
+            }
+            .run(&blocks, &queue);
         });
         Self { changes }
     }
@@ -84,7 +100,15 @@ impl Serving {
     fn apply(&mut self, change: Change) {
         match change {
             Change::Subscribe { id, level, audience } => {
-                self.consumers.insert(id, Consumer { level, audience, queue: None, missed: None });
+                self.consumers.insert(
+                    id,
+                    Consumer {
+                        level,
+                        audience,
+                        queue: None,
+                        missed: None,
+                    },
+                );
             }
             Change::Connect { id, end } => {
                 if let (Some(consumer), Ok((sender, _))) =
@@ -96,7 +120,11 @@ impl Serving {
             Change::Unsubscribe(id) => {
                 self.consumers.remove(&id);
             }
-            Change::Key { audience, mapping_epoch, map } => {
+            Change::Key {
+                audience,
+                mapping_epoch,
+                map,
+            } => {
                 self.maps.insert((audience, mapping_epoch), map);
             }
         }
@@ -187,7 +215,10 @@ fn view_for(
 
 fn span(view: &View) -> (u64, u64) {
     let times = &view.columns.ts_ns;
-    (times.iter().copied().min().unwrap_or(0), times.iter().copied().max().unwrap_or(0))
+    (
+        times.iter().copied().min().unwrap_or(0),
+        times.iter().copied().max().unwrap_or(0),
+    )
 }
 
 fn merged(before: Option<Gap>, gap: Gap) -> Gap {

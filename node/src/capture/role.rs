@@ -89,8 +89,10 @@ pub fn open(first: &Frame) -> Result<OpenSource, CaptureError> {
         }
         Which::File(file) => {
             let path = text(file?.get_path())?;
-            let opened =
-                File::open(&path).map_err(|error| SourceError::Io { name: path.clone(), error })?;
+            let opened = File::open(&path).map_err(|error| SourceError::Io {
+                name: path.clone(),
+                error,
+            })?;
             Ok(OpenSource::File(opened, path))
         }
     }
@@ -99,7 +101,9 @@ pub fn open(first: &Frame) -> Result<OpenSource, CaptureError> {
 fn capture_start(message: &messages::Message) -> capnp::Result<wire::capture_start::Reader<'_>> {
     match messages::read_down(message)? {
         wire::down::Which::StartCapture(start) => start,
-        _ => Err(capnp::Error::failed("the first message does not start capture".into())),
+        _ => Err(capnp::Error::failed(
+            "the first message does not start capture".into(),
+        )),
     }
 }
 
@@ -135,7 +139,9 @@ pub fn run(
         began: false,
     };
     let run_key = role.certify(&VerifyingKey::from_bytes(&array(start.get_node_key()?)?)?)?;
-    let Some(resume) = role.await_resume()? else { return role.stopped() };
+    let Some(resume) = role.await_resume()? else {
+        return role.stopped();
+    };
     let mut config = PipelineConfig::new(&text(start.get_node())?, id, &name);
     config.retain = retain(start.get_retain())?;
     config.segment_bytes = start.get_segment_bytes();
@@ -150,14 +156,18 @@ pub fn run(
     let source: Box<dyn PacketSource> = match source {
         OpenSource::Live(live) => live,
         OpenSource::File(file, name) => {
-            let pace = match start.get_source().which().map_err(capnp::Error::from)? {
-                wire::capture_start::source::Which::File(file) if file?.get_paced() => Pace::Recorded,
-                _ => Pace::Fast,
+            let paced = match start.get_source().which().map_err(capnp::Error::from)? {
+                wire::capture_start::source::Which::File(file) => file?.get_paced(),
+                wire::capture_start::source::Which::Live(_) => false,
             };
+            let pace = if paced { Pace::Recorded } else { Pace::Fast };
             Box::new(FileSource::new(&name, file, resume.point, pace)?)
         }
     };
-    let ask = EpochAsk { needed: channel(), answers: epoch_answers };
+    let ask = EpochAsk {
+        needed: channel(),
+        answers: epoch_answers,
+    };
     let (needed, epoch_keys) = ask.split();
     let pipeline = Pipeline::start(config, run_key, source, epoch_keys, Some(blocks));
     role.uplink.set_acknowledger(pipeline.acknowledger());
@@ -228,7 +238,8 @@ impl Role {
     fn certify(&mut self, node_key: &VerifyingKey) -> Result<RunKey, CaptureError> {
         let signing = SigningKey::generate();
         let public = signing.verifying_key().to_bytes();
-        self.control.send_bytes(&messages::up(|mut up| up.set_certify_run(&public)), &[])?;
+        self.control
+            .send_bytes(&messages::up(|mut up| up.set_certify_run(&public)), &[])?;
         while self.certificate.is_none() {
             self.command_within(LOOK)?;
         }
@@ -260,7 +271,8 @@ impl Role {
         let mut stop_since = None;
         loop {
             while let Ok(epoch) = needed.try_recv() {
-                self.control.send_bytes(&messages::up(|mut up| up.set_need_epoch(epoch)), &[])?;
+                self.control
+                    .send_bytes(&messages::up(|mut up| up.set_need_epoch(epoch)), &[])?;
             }
             // While storage is away and the queue is full, nothing is taken: files wait, links drop newest.
             let room = self.uplink.waiting_bytes() < max_waiting;
@@ -299,7 +311,9 @@ impl Role {
     }
 
     fn stopped(mut self) -> Result<(), CaptureError> {
-        Ok(self.control.send_bytes(&messages::up(|mut up| up.set_stopped(())), &[])?)
+        Ok(self
+            .control
+            .send_bytes(&messages::up(|mut up| up.set_stopped(())), &[])?)
     }
 
     fn report(&mut self, pipeline: &Pipeline, over: bool, resume: Resume) -> Result<(), CaptureError> {
@@ -311,8 +325,12 @@ impl Role {
             report.set_lost(counters.dropped_packets + counters.lost_packets);
             report.set_shed(counters.shed_packets);
             report.set_poisoned(counters.undissected_packets);
-            report.set_now_ns(counters.now_ns);
-            report.set_acked(if over { resume.point.next_packet + counters.stored_packets } else { 0 });
+            report.set_now_ns(pipeline.newest_ns());
+            report.set_acked(if over {
+                resume.point.next_packet + counters.stored_packets
+            } else {
+                0
+            });
             report.set_source_done(over);
         });
         Ok(self.control.send_bytes(&message, &[])?)
@@ -382,10 +400,14 @@ impl Role {
         for audience in keys.get_audiences()?.iter() {
             self.audience_key(audience)?;
         }
-        let recipients = [keys.get_recipient_a()?, keys.get_recipient_r()?, keys.get_recipient_p()?]
-            .into_iter()
-            .map(Recipient::from_bytes)
-            .collect::<Result<_, _>>()?;
+        let recipients = [
+            keys.get_recipient_a()?,
+            keys.get_recipient_r()?,
+            keys.get_recipient_p()?,
+        ]
+        .into_iter()
+        .map(Recipient::from_bytes)
+        .collect::<Result<_, _>>()?;
         let mapping = MappingKey::from_bytes(&array(keys.get_mapping_key()?)?);
         Ok(EpochKeys {
             sealing_epoch: keys.get_sealing_epoch(),
@@ -402,7 +424,11 @@ impl Role {
         let level = AccessLevel::from_u8(subscription.get_level())
             .ok_or_else(|| capnp::Error::failed("unknown level".into()))?;
         let audience = text(subscription.get_audience())?;
-        self.consumers.change(Change::Subscribe { id: subscription.get_id(), level, audience });
+        self.consumers.change(Change::Subscribe {
+            id: subscription.get_id(),
+            level,
+            audience,
+        });
         Ok(())
     }
 

@@ -63,8 +63,11 @@ impl Uplink {
     /// Takes a new link. A new run asks where to go on; a running one sends its items again.
     pub fn connect(&mut self, end: std::os::fd::OwnedFd, new_run: bool) -> std::io::Result<()> {
         let (mut sender, mut receiver) = link::split("storage", end)?;
-        let (waiting, acknowledger, answers) =
-            (self.waiting.clone(), self.acknowledger.clone(), self.answers.0.clone());
+        let (waiting, acknowledger, answers) = (
+            self.waiting.clone(),
+            self.acknowledger.clone(),
+            self.answers.0.clone(),
+        );
         std::thread::spawn(move || {
             while let Ok(Some(frame)) = receiver.recv() {
                 let taken = take(&frame.bytes, &waiting, &acknowledger, &answers);
@@ -111,7 +114,10 @@ impl Uplink {
         });
         self.transmit(&bytes);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.acknowledged.is_none_or(|acknowledged| acknowledged < item.sequence) {
+        if waiting
+            .acknowledged
+            .is_none_or(|acknowledged| acknowledged < item.sequence)
+        {
             waiting.bytes += bytes.len();
             waiting.items.push_back((item.sequence, bytes));
         }
@@ -124,7 +130,11 @@ impl Uplink {
 
     /// Whether storage has everything that was sent.
     pub fn is_drained(&self) -> bool {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).items.is_empty()
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .items
+            .is_empty()
     }
 
     fn transmit(&mut self, bytes: &[u8]) {
@@ -147,15 +157,25 @@ fn take(
     match message.get_root::<wire::store_ack::Reader<'_>>()?.which()? {
         Which::Resume(resume) => {
             let resume = resume?;
-            let point = ResumePoint { offset: resume.get_offset(), next_packet: resume.get_packets() };
-            let _ = answers.send(Answer::Resume(Resume { point, starts: resume.get_starts() }));
+            let point = ResumePoint {
+                offset: resume.get_offset(),
+                next_packet: resume.get_packets(),
+            };
+            let _ = answers.send(Answer::Resume(Resume {
+                point,
+                starts: resume.get_starts(),
+            }));
         }
         Which::Refused(why) => {
             let _ = answers.send(Answer::Refused(messages::text(why)?));
         }
         Which::Acknowledged(sequence) => {
             let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            while waiting.items.front().is_some_and(|(number, _)| *number <= sequence) {
+            while waiting
+                .items
+                .front()
+                .is_some_and(|(number, _)| *number <= sequence)
+            {
                 let gone = waiting.items.pop_front().map_or(0, |(_, bytes)| bytes.len());
                 waiting.bytes -= gone;
             }

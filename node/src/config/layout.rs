@@ -38,10 +38,12 @@ names! {
     registry = "registry";
     /// Installed modules (.cmod files).
     modules = "modules";
+    /// The trace and its manifest; belongs to storage.
+    trace = "trace";
     /// The trace's segments; belongs to storage.
-    segments = "segments";
+    segments = "trace/segments";
     /// Records of live modules; belongs to storage.
-    records = "records";
+    records = "trace/records";
     /// Sealed datasets, until they expire.
     results = "results";
     /// What the supervisor remembers of queries and segments.
@@ -76,6 +78,7 @@ impl Layout {
         folders.extend(crate::registry::FOLDERS.iter().map(|name| registry.join(name)));
         folders.extend([
             self.modules(),
+            self.trace(),
             self.segments(),
             self.records(),
             self.results(),

@@ -37,7 +37,11 @@ impl Live {
     pub fn start(run: wire::module_run::Reader<'_>) -> Result<Self, String> {
         let (admitted, arguments) = admit(run)?;
         let instance = admitted.instantiate(&arguments).map_err(|e| e.to_string())?;
-        let to_ns = if run.get_to_ns() == 0 { u64::MAX } else { run.get_to_ns() };
+        let to_ns = if run.get_to_ns() == 0 {
+            u64::MAX
+        } else {
+            run.get_to_ns()
+        };
         let runner = IntervalRunner::new(instance, admitted.filter().clone(), run.get_from_ns(), to_ns);
         Ok(Self {
             id: run.get_instance(),
@@ -61,7 +65,9 @@ impl Live {
 
     /// Takes one message of the feed; finished intervals go to `out`.
     pub fn take(&mut self, feed: &Feed, out: &mut Vec<IntervalRows>) -> Result<(), String> {
-        let Some(runner) = &mut self.runner else { return Ok(()) };
+        let Some(runner) = &mut self.runner else {
+            return Ok(());
+        };
         let mut emit = |rows| out.push(rows);
         let taken = match feed {
             Feed::View(view) => runner.push(view, None, &mut emit),
@@ -112,8 +118,9 @@ fn admit(
     run: wire::module_run::Reader<'_>,
 ) -> Result<(como_modules::AdmittedModule, Vec<(String, i64)>), String> {
     let module = run.get_module().map_err(|e| e.to_string())?;
-    let admitted =
-        VerifiedModule::from_supervisor(module).and_then(|m| m.admit()).map_err(|e| e.to_string())?;
+    let admitted = VerifiedModule::from_supervisor(module)
+        .and_then(|m| m.admit())
+        .map_err(|e| e.to_string())?;
     let list = run.get_arguments().map_err(|e| e.to_string())?;
     let arguments = list
         .iter()

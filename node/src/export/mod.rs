@@ -153,7 +153,9 @@ impl Export {
                 self.feed = id;
                 std::thread::spawn(move || {
                     while let Ok(Some(frame)) = receiver.recv() {
-                        let Ok(feed) = feed::decode(&frame.bytes) else { break };
+                        let Ok(feed) = feed::decode(&frame.bytes) else {
+                            break;
+                        };
                         if inputs.send(Input::Feed(id, feed)).is_err() {
                             return;
                         }
@@ -201,10 +203,14 @@ impl Export {
             let first = view.columns.ts_ns.first().copied();
             if let (true, Some(first)) = (self.interrupted, first) {
                 let from = self.last_ns.min(first);
-                self.live.iter_mut().for_each(|live| live.gap(from, first.max(self.last_ns).saturating_add(1)));
+                self.live
+                    .iter_mut()
+                    .for_each(|live| live.gap(from, first.max(self.last_ns).saturating_add(1)));
                 self.interrupted = false;
             }
-            self.last_ns = self.last_ns.max(view.columns.ts_ns.iter().copied().max().unwrap_or(0));
+            self.last_ns = self
+                .last_ns
+                .max(view.columns.ts_ns.iter().copied().max().unwrap_or(0));
         }
         let mut faults = Vec::new();
         for at in 0..self.live.len() {
@@ -241,7 +247,8 @@ impl Export {
         if self.keys.has(epoch) {
             return Ok(());
         }
-        self.control.send_bytes(&messages::up(|mut up| up.set_need_epoch(epoch)), &[])?;
+        self.control
+            .send_bytes(&messages::up(|mut up| up.set_need_epoch(epoch)), &[])?;
         while !self.keys.has(epoch) {
             self.wait_for(|input| matches!(input, Input::Control(_)))?;
         }
@@ -255,7 +262,9 @@ impl Export {
     /// Takes one input that `wanted` accepts; others wait their turn (at most what the queue held).
     fn wait_for(&mut self, wanted: impl Fn(&Input) -> bool) -> Result<(), ExportError> {
         loop {
-            let Ok(input) = self.queue.recv() else { return Err(gone()) };
+            let Ok(input) = self.queue.recv() else {
+                return Err(gone());
+            };
             if !wanted(&input) {
                 self.held_back.push_back(input);
                 continue;
@@ -318,7 +327,9 @@ impl Export {
         for live in std::mem::take(&mut self.live) {
             self.end(live);
         }
-        let _ = self.control.send_bytes(&messages::up(|mut up| up.set_stopped(())), &[]);
+        let _ = self
+            .control
+            .send_bytes(&messages::up(|mut up| up.set_stopped(())), &[]);
     }
 }
 

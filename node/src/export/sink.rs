@@ -79,7 +79,9 @@ impl RecordSink {
         let message = como_capnp::read_message(message)?;
         let ack: wire::store_ack::Reader<'_> = message.get_root()?;
         if let wire::store_ack::Which::RecordsAcknowledged(count) = ack.which()? {
-            let new = count.saturating_sub(self.acknowledged).min(self.waiting.len() as u64);
+            let new = count
+                .saturating_sub(self.acknowledged)
+                .min(self.waiting.len() as u64);
             self.waiting.drain(..new as usize);
             self.acknowledged = count;
         }
@@ -107,13 +109,17 @@ impl RecordSink {
     /// No more blocks come to the instance's file.
     pub fn close(&mut self, live: &mut Live) {
         if let Some(file) = live.file.take() {
-            self.send(messages::store_item(|item| item.init_record_close().set_file(&file.name)));
+            self.send(messages::store_item(|item| {
+                item.init_record_close().set_file(&file.name)
+            }));
         }
     }
 
     fn open(&mut self, live: &mut Live, keys: &RecordKeys, epoch: u32) {
         let manifest = &live.manifest;
-        let Some(recipient) = keys.get(epoch, manifest.output_level) else { return };
+        let Some(recipient) = keys.get(epoch, manifest.output_level) else {
+            return;
+        };
         let metric = metric(
             &manifest.wasm_sha256,
             &manifest.filter,
@@ -137,13 +143,22 @@ impl RecordSink {
             key: wrapped,
             instance: live.id,
         };
-        let name = format!("{}-{}-{:x}.rec", live.id, epoch, u64::from_le_bytes(como_keys::random()));
+        let name = format!(
+            "{}-{}-{:x}.rec",
+            live.id,
+            epoch,
+            u64::from_le_bytes(como_keys::random())
+        );
         let item = messages::store_item(|item| {
             let mut to = item.init_record_open();
             to.set_file(&name);
             to.set_header(&header.to_message());
         });
-        live.file = Some(OpenFile { name, epoch, sealer: Sealer::new(&key) });
+        live.file = Some(OpenFile {
+            name,
+            epoch,
+            sealer: Sealer::new(&key),
+        });
         self.send(item);
     }
 

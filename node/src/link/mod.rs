@@ -134,7 +134,10 @@ impl LinkSender {
 
     /// Another sender on the same socket. Frames are written whole only while one of them is used at a time.
     pub fn try_clone(&self) -> std::io::Result<Self> {
-        Ok(Self { peer: self.peer, stream: self.stream.try_clone()? })
+        Ok(Self {
+            peer: self.peer,
+            stream: self.stream.try_clone()?,
+        })
     }
 
     /// Bounds how long a send may block; `None` waits for ever.

@@ -38,7 +38,9 @@ pub(super) fn read(request: &Request, parts: &SyncSender<Receiver<Part>>) {
             scope.spawn(|| {
                 loop {
                     // A poisoned lock: another worker panicked, the request has failed already.
-                    let Ok(Ok(task)) = queue.lock().map(|queue| queue.recv()) else { return };
+                    let Ok(Ok(task)) = queue.lock().map(|queue| queue.recv()) else {
+                        return;
+                    };
                     let part = decode(request, &task);
                     let _ = task.reply.send(part);
                 }
@@ -69,7 +71,13 @@ fn read_segment<'a>(
             return put(parts, gap_part(*last_ns, *last_ns + 1, "expired"));
         }
         Err(source) => {
-            put(parts, Part::Failed(ReaderError::Segment { file: segment.file.clone(), source }));
+            put(
+                parts,
+                Part::Failed(ReaderError::Segment {
+                    file: segment.file.clone(),
+                    source,
+                }),
+            );
             return false;
         }
     };
@@ -91,14 +99,22 @@ fn read_segment<'a>(
             }
         }
         let (reply, part) = channel();
-        let task = Task { reader: reader.clone(), block, segment, reply };
+        let task = Task {
+            reader: reader.clone(),
+            block,
+            segment,
+            reply,
+        };
         if tasks.send(task).is_err() || parts.send(part).is_err() {
             return false;
         }
     }
     if reader.footer().is_none() && !is_open(&segment.file) {
         // Capture died here: what it had not handed over yet is lost, and nobody counted it.
-        return put(parts, gap_part(*last_ns, last_ns.saturating_add(1), "unsealed end"));
+        return put(
+            parts,
+            gap_part(*last_ns, last_ns.saturating_add(1), "unsealed end"),
+        );
     }
     true
 }
@@ -126,14 +142,25 @@ fn open(request: &Request, segment: &SegmentRequest) -> Result<SegmentReader, Tr
 fn decode(request: &Request, task: &Task<'_>) -> Part {
     let bytes = task.block.header.total_bytes();
     let lost = |what: TraceError| {
-        let packets = (task.block.header.kind == BlockKind::Packets).then(|| task.block.header.packets.into());
-        damaged(&Damage { position: task.block.position, bytes, packets, what }, request.window.from_ns)
+        let packets =
+            (task.block.header.kind == BlockKind::Packets).then(|| task.block.header.packets.into());
+        damaged(
+            &Damage {
+                position: task.block.position,
+                bytes,
+                packets,
+                what,
+            },
+            request.window.from_ns,
+        )
     };
     if task.block.header.kind == BlockKind::Gaps {
         return match task.reader.gaps(&task.block) {
             Ok(gaps) => {
                 let window = request.window;
-                let gaps = gaps.iter().filter(|g| g.from_ns < window.to_ns && g.to_ns >= window.from_ns);
+                let gaps = gaps
+                    .iter()
+                    .filter(|g| g.from_ns < window.to_ns && g.to_ns >= window.from_ns);
                 let messages = gaps.map(|g| feed::encode_gap(&public_gap(g))).collect();
                 Part::Feed(messages, bytes, Totals::default())
             }
@@ -143,7 +170,10 @@ fn decode(request: &Request, task: &Task<'_>) -> Part {
     match views(request, task) {
         Ok(view) if view.is_empty() => Part::Feed(Vec::new(), bytes, Totals::default()),
         Ok(view) => {
-            let totals = Totals { packets: view.len() as u64, damaged: 0 };
+            let totals = Totals {
+                packets: view.len() as u64,
+                damaged: 0,
+            };
             Part::Feed(vec![feed::encode_view(&view, request.frames)], bytes, totals)
         }
         Err(what) => lost(what),
@@ -156,7 +186,11 @@ fn views(request: &Request, task: &Task<'_>) -> Result<View, TraceError> {
     let audience = request.anonymizer(task.segment.mapping_epoch);
     let at = |level: AccessLevel, groups: GroupSet| {
         let view = task.reader.view(&task.block, level, groups)?;
-        Ok::<_, TraceError>(if level <= AccessLevel::Anonymized { rekeyed(request, view, audience) } else { view })
+        Ok::<_, TraceError>(if level <= AccessLevel::Anonymized {
+            rekeyed(request, view, audience)
+        } else {
+            view
+        })
     };
     let view = at(request.view_level, request.groups)?;
     let mut keep = match &request.filter {
@@ -168,7 +202,11 @@ fn views(request: &Request, task: &Task<'_>) -> Result<View, TraceError> {
         let window = request.window;
         keep.and(&Bitmap::of(&view.columns.ts_ns, |ts| window.contains(*ts)));
     }
-    Ok(if keep.count() == view.len() { view } else { view.select(&keep) })
+    Ok(if keep.count() == view.len() {
+        view
+    } else {
+        view.select(&keep)
+    })
 }
 
 fn rekeyed(request: &Request, mut view: View, audience: Option<&Anonymizer>) -> View {
@@ -183,22 +221,43 @@ fn rekeyed(request: &Request, mut view: View, audience: Option<&Anonymizer>) -> 
 }
 
 fn public_gap(gap: &crate::trace::Gap) -> Gap {
-    Gap { from_ns: gap.from_ns, to_ns: gap.to_ns, cause: gap.cause.as_str().to_owned(), count: gap.packets }
+    Gap {
+        from_ns: gap.from_ns,
+        to_ns: gap.to_ns,
+        cause: gap.cause.as_str().to_owned(),
+        count: gap.packets,
+    }
 }
 
 fn damaged(damage: &Damage, around_ns: u64) -> Part {
-    tracing::warn!("{} bytes of a segment at {} do not read", damage.bytes, damage.position);
+    tracing::warn!(
+        "{} bytes of a segment at {} do not read",
+        damage.bytes,
+        damage.position
+    );
     let gap = Gap {
         from_ns: around_ns,
         to_ns: around_ns.saturating_add(1),
         cause: "damaged block".into(),
         count: damage.packets,
     };
-    Part::Feed(vec![feed::encode_gap(&gap)], damage.bytes, Totals { packets: 0, damaged: 1 })
+    Part::Feed(
+        vec![feed::encode_gap(&gap)],
+        damage.bytes,
+        Totals {
+            packets: 0,
+            damaged: 1,
+        },
+    )
 }
 
 fn gap_part(from_ns: u64, to_ns: u64, cause: &str) -> Part {
-    let gap = Gap { from_ns, to_ns, cause: cause.to_owned(), count: None };
+    let gap = Gap {
+        from_ns,
+        to_ns,
+        cause: cause.to_owned(),
+        count: None,
+    };
     Part::Feed(vec![feed::encode_gap(&gap)], 0, Totals::default())
 }
 

@@ -79,7 +79,11 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
     let totals = std::thread::scope(|scope| {
         let request = &request;
         scope.spawn(move || {
-            if request.records.is_empty() { blocks::read(request, &parts) } else { records::read(request, &parts) }
+            if request.records.is_empty() {
+                blocks::read(request, &parts)
+            } else {
+                records::read(request, &parts)
+            }
         });
         send_parts(queue, &mut runner, &mut control, total)
     })?;
@@ -107,7 +111,9 @@ fn send_parts(
     let mut reported = Instant::now();
     for part in queue {
         // A worker that is gone without a part has panicked; its thread reported that.
-        let Ok(part) = part.recv() else { return Err(std::io::Error::other("a worker thread failed").into()) };
+        let Ok(part) = part.recv() else {
+            return Err(std::io::Error::other("a worker thread failed").into());
+        };
         match part {
             Part::Feed(messages, bytes, part) => {
                 for message in messages {

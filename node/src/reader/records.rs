@@ -16,7 +16,10 @@ pub(super) fn read(request: &Request, parts: &SyncSender<Receiver<Part>>) {
     let mut reached = request.window.from_ns;
     for (file, key) in &request.records {
         if let Err(source) = read_file(request, file, key, &mut reached, parts) {
-            let failed = Part::Failed(ReaderError::Records { file: file.clone(), source });
+            let failed = Part::Failed(ReaderError::Records {
+                file: file.clone(),
+                source,
+            });
             send(parts, failed);
             return;
         }

@@ -90,8 +90,13 @@ impl Request {
             (false, false) => needed_rekey(&looked_at),
         };
         // Treating frames anew needs all of them.
-        let groups = if frames || matches!(rekey, Rekey::All) { GroupSet::ALL } else { GroupSet::of(looked_at) };
-        let window = Window::new(start.get_from_ns(), start.get_to_ns()).map_err(|_| failed("empty window"))?;
+        let groups = if frames || matches!(rekey, Rekey::All) {
+            GroupSet::ALL
+        } else {
+            GroupSet::of(looked_at)
+        };
+        let window =
+            Window::new(start.get_from_ns(), start.get_to_ns()).map_err(|_| failed("empty window"))?;
         let node_key = start.get_node_key()?;
         let node_key = match node_key.is_empty() {
             true => None,
@@ -100,7 +105,11 @@ impl Request {
         Ok(Self {
             directory: PathBuf::from(text(start.get_directory())?),
             node_key,
-            segments: start.get_segments()?.iter().map(segment).collect::<capnp::Result<_>>()?,
+            segments: start
+                .get_segments()?
+                .iter()
+                .map(segment)
+                .collect::<capnp::Result<_>>()?,
             records: start
                 .get_records()?
                 .iter()
@@ -125,17 +134,27 @@ impl Request {
 
     /// Bytes of all files, for the progress bar.
     pub fn total_bytes(&self) -> Result<u64, ReaderError> {
-        let files = self.segments.iter().map(|s| &s.file).chain(self.records.iter().map(|(file, _)| file));
-        Ok(files.map(|file| std::fs::metadata(self.directory.join(file)).map_or(0, |m| m.len())).sum())
+        let files = self
+            .segments
+            .iter()
+            .map(|s| &s.file)
+            .chain(self.records.iter().map(|(file, _)| file));
+        Ok(files
+            .map(|file| std::fs::metadata(self.directory.join(file)).map_or(0, |m| m.len()))
+            .sum())
     }
 }
 
 fn needed_rekey(looked_at: &[Column]) -> Rekey {
-    let pseudonymous: Vec<Column> =
-        view::rekeyed_columns().filter(|column| looked_at.contains(column)).collect();
+    let pseudonymous: Vec<Column> = view::rekeyed_columns()
+        .filter(|column| looked_at.contains(column))
+        .collect();
     if pseudonymous.is_empty() {
         Rekey::No
-    } else if pseudonymous.iter().all(|c| matches!(c, Column::Src | Column::Dst)) {
+    } else if pseudonymous
+        .iter()
+        .all(|c| matches!(c, Column::Src | Column::Dst))
+    {
         Rekey::Addresses
     } else {
         Rekey::All
@@ -150,7 +169,11 @@ fn segment(grant: wire::segment_grant::Reader<'_>) -> capnp::Result<SegmentReque
     Ok(SegmentRequest {
         file: text(grant.get_file())?,
         mapping_epoch: grant.get_mapping_epoch(),
-        keys: ReadKeys { a: key(grant.get_key_a()?)?, r: key(grant.get_key_r()?)?, p: key(grant.get_key_p()?)? },
+        keys: ReadKeys {
+            a: key(grant.get_key_a()?)?,
+            r: key(grant.get_key_r()?)?,
+            p: key(grant.get_key_p()?)?,
+        },
     })
 }
 

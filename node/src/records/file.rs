@@ -76,7 +76,9 @@ impl Block {
         if !fill(from, &mut head)? {
             return Ok(None);
         }
-        let Some(head) = Head::from_bytes(&head) else { return Ok(None) };
+        let Some(head) = Head::from_bytes(&head) else {
+            return Ok(None);
+        };
         let mut sealed = vec![0; head.sealed_bytes as usize];
         if !fill(from, &mut sealed)? {
             return Ok(None);
@@ -120,7 +122,10 @@ impl Recovered {
 /// Scans the blocks of a file from `start` on (the end of its header).
 pub fn recover(file: &mut (impl Read + Seek), start: u64) -> Result<Recovered, RecordError> {
     file.seek(SeekFrom::Start(start))?;
-    let mut recovered = Recovered { valid_bytes: start, ..Recovered::default() };
+    let mut recovered = Recovered {
+        valid_bytes: start,
+        ..Recovered::default()
+    };
     while let Some(block) = Block::read(file)? {
         if block.head.number != recovered.blocks {
             break;

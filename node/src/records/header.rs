@@ -134,7 +134,10 @@ impl Header {
             output_level: level(from.get_output_level())?,
             interval_ns: from.get_interval_ns(),
             sealing_epoch: from.get_sealing_epoch(),
-            key: WrappedKey { enc: from.get_key_enc()?.to_vec(), ciphertext: from.get_key_ciphertext()?.to_vec() },
+            key: WrappedKey {
+                enc: from.get_key_enc()?.to_vec(),
+                ciphertext: from.get_key_ciphertext()?.to_vec(),
+            },
             instance: from.get_instance(),
         })
     }
@@ -170,7 +173,14 @@ mod tests {
     fn header() -> Header {
         let identity = Identity::generate();
         let arguments = vec![("k".to_owned(), 10)];
-        let metric = metric(&[1; 32], "tcp", &arguments, "p", AccessLevel::Anonymized, 1_000_000_000);
+        let metric = metric(
+            &[1; 32],
+            "tcp",
+            &arguments,
+            "p",
+            AccessLevel::Anonymized,
+            1_000_000_000,
+        );
         let (_, key) = Header::wrap_key(&metric, &identity.recipient());
         Header {
             metric,
@@ -199,7 +209,8 @@ mod tests {
 
     #[test]
     fn another_argument_audience_or_level_is_another_metric() {
-        let base = |args: &[(String, i64)], audience: &str, level| metric(&[1; 32], "tcp", args, audience, level, 1);
+        let base =
+            |args: &[(String, i64)], audience: &str, level| metric(&[1; 32], "tcp", args, audience, level, 1);
         let k = |v| vec![("k".to_owned(), v)];
         let one = base(&k(10), "p", AccessLevel::Anonymized);
         assert_ne!(one, base(&k(11), "p", AccessLevel::Anonymized));
@@ -210,7 +221,12 @@ mod tests {
 
     #[test]
     fn rubbish_is_not_a_record_file() {
-        for bytes in [&b""[..], b"COMOREC1", b"COMOREC2\0\0\0\0", b"COMOREC1\xff\xff\xff\xff"] {
+        for bytes in [
+            &b""[..],
+            b"COMOREC1",
+            b"COMOREC2\0\0\0\0",
+            b"COMOREC1\xff\xff\xff\xff",
+        ] {
             assert!(Header::read(&mut &bytes[..]).is_err());
         }
     }

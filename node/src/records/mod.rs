@@ -14,7 +14,7 @@ mod file;
 mod header;
 
 pub use file::{Block, Head, Recovered, recover};
-pub use header::{Header, metric};
+pub use header::{Header, file_start, metric};
 
 use como_keys::aead::{BlockCipher, DataKey, TAG_BYTES};
 
@@ -38,7 +38,9 @@ pub enum RecordError {
     #[error("not a record file of version {VERSION}: {0}\nKeep it out of the records directory.")]
     NotRecords(String),
     /// Does not open: damaged, or another key.
-    #[error("record block {0} does not open\nThe file is damaged; the window is computed from the trace instead.")]
+    #[error(
+        "record block {0} does not open\nThe file is damaged; the window is computed from the trace instead."
+    )]
     Damaged(u64),
     /// The file cannot be read.
     #[error("record file: {0}\nCheck the disk.")]
@@ -54,7 +56,10 @@ pub struct Sealer {
 impl Sealer {
     /// A sealer under a fresh data key, which the caller has wrapped into the header.
     pub fn new(key: &DataKey) -> Self {
-        Self { cipher: key.cipher(), number: 0 }
+        Self {
+            cipher: key.cipher(),
+            number: 0,
+        }
     }
 
     /// Seals the rows of one interval; returns the block's bytes.
@@ -82,7 +87,9 @@ pub fn open(cipher: &BlockCipher, block: Block) -> Result<(Head, Vec<u8>), Recor
     if head.rows_bytes as usize > MAX_ROWS_BYTES {
         return Err(damaged());
     }
-    cipher.open(head.number, false, &head.to_bytes(), &mut sealed).map_err(|_| damaged())?;
+    cipher
+        .open(head.number, false, &head.to_bytes(), &mut sealed)
+        .map_err(|_| damaged())?;
     let rows = lz4_flex::block::decompress(&sealed, head.rows_bytes as usize).map_err(|_| damaged())?;
     Ok((head, rows))
 }
@@ -93,7 +100,9 @@ mod tests {
 
     fn file(key: &DataKey, blocks: u64) -> Vec<u8> {
         let mut sealer = Sealer::new(key);
-        (0..blocks).flat_map(|i| sealer.seal(i * 10, i * 10 + 10, i != 1, format!("rows of {i}").as_bytes())).collect()
+        (0..blocks)
+            .flat_map(|i| sealer.seal(i * 10, i * 10 + 10, i != 1, format!("rows of {i}").as_bytes()))
+            .collect()
     }
 
     #[test]
@@ -105,7 +114,10 @@ mod tests {
         for i in 0..3 {
             let block = Block::read(&mut at).unwrap().unwrap();
             let (head, rows) = open(&cipher, block).unwrap();
-            assert_eq!((head.number, head.from_ns, head.to_ns, head.complete), (i, i * 10, i * 10 + 10, i != 1));
+            assert_eq!(
+                (head.number, head.from_ns, head.to_ns, head.complete),
+                (i, i * 10, i * 10 + 10, i != 1)
+            );
             assert_eq!(rows, format!("rows of {i}").into_bytes());
         }
         assert!(Block::read(&mut at).unwrap().is_none());
@@ -132,7 +144,11 @@ mod tests {
         let first = file(&key, 1).len();
         for cut in first..bytes.len() {
             let recovered = recover(&mut std::io::Cursor::new(&bytes[..cut]), 0).unwrap();
-            assert_eq!((recovered.blocks, recovered.valid_bytes), (1, first as u64), "cut at {cut}");
+            assert_eq!(
+                (recovered.blocks, recovered.valid_bytes),
+                (1, first as u64),
+                "cut at {cut}"
+            );
             assert_eq!(recovered.stretches, [(0, 10)]);
         }
     }
@@ -142,7 +158,13 @@ mod tests {
         let key = DataKey::generate();
         let mut sealer = Sealer::new(&key);
         let mut bytes = Vec::new();
-        for (from, to, complete) in [(0, 10, true), (10, 20, true), (20, 30, false), (30, 40, true), (50, 60, true)] {
+        for (from, to, complete) in [
+            (0, 10, true),
+            (10, 20, true),
+            (20, 30, false),
+            (30, 40, true),
+            (50, 60, true),
+        ] {
             bytes.extend(sealer.seal(from, to, complete, b""));
         }
         let recovered = recover(&mut std::io::Cursor::new(&bytes), 0).unwrap();

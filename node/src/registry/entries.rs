@@ -76,12 +76,17 @@ pub struct Developer {
     pub id: SpiffeId,
     /// Public half of the key that signs modules (Ed25519), 64 hex digits.
     pub key: String,
+    /// Public half of the key that signs its requests (Ed25519), 64 hex digits.
+    pub request_key: String,
     /// The highest level that its modules may see.
     pub ceiling: AccessLevel,
     /// The highest level that their results may have.
     pub output_ceiling: AccessLevel,
     /// Its modules are stopped and no more are taken.
     pub revoked: bool,
+    /// Serial numbers of the certificates that this node's authority issued to it, hex.
+    #[serde(default)]
+    pub certificate_serials: Vec<String>,
 }
 
 /// The operator's word that a module's results are of a level below its input's.

@@ -279,7 +279,8 @@ impl Partner {
 
 impl Developer {
     pub(crate) fn check(&self) -> Finding {
-        ed25519(&self.key)
+        ed25519(&self.key)?;
+        ed25519(&self.request_key)
     }
 }
 
@@ -364,6 +365,8 @@ mod tests {
         let developer = Developer {
             id: "spiffe://c.example/uni-a/alice".parse().unwrap(),
             key: SigningKey::generate().verifying_key().hex(),
+            request_key: SigningKey::generate().verifying_key().hex(),
+            certificate_serials: vec!["0a".into()],
             ceiling: AccessLevel::Headers,
             output_ceiling: AccessLevel::Coarse,
             revoked: true,

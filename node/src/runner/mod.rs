@@ -73,7 +73,9 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
     consume(&feeds, &mut work, &mut output)?;
     if let Work::Module(runner) = work {
         let mut emitted = Vec::new();
-        runner.finish(header.window.to_ns, &mut |rows| emitted.push(rows)).map_err(fault)?;
+        runner
+            .finish(header.window.to_ns, &mut |rows| emitted.push(rows))
+            .map_err(fault)?;
         output.intervals(emitted)?;
     }
     let unsigned = output.finish()?;
@@ -127,7 +129,9 @@ fn receive(end: std::os::fd::OwnedFd) -> Result<Receiver<Feed>, RunnerError> {
     let (sender, queue) = sync_channel(MAX_WAITING_FEEDS);
     std::thread::spawn(move || {
         while let Ok(Some(frame)) = receiver.recv() {
-            let Ok(feed) = feed::decode(&frame.bytes) else { return };
+            let Ok(feed) = feed::decode(&frame.bytes) else {
+                return;
+            };
             if sender.send(feed).is_err() {
                 return;
             }
@@ -153,14 +157,21 @@ fn work(start: wire::runner_start::Reader<'_>, header: &Header) -> Result<Work, 
                 .collect::<capnp::Result<Vec<_>>>()?;
             let instance = admitted.instantiate(&arguments).map_err(|e| refused(&e))?;
             let (from, to) = (header.window.from_ns, header.window.to_ns);
-            Work::Module(Box::new(IntervalRunner::new(instance, admitted.filter().clone(), from, to)))
+            Work::Module(Box::new(IntervalRunner::new(
+                instance,
+                admitted.filter().clone(),
+                from,
+                to,
+            )))
         }
     })
 }
 
 /// Looks at a module that was submitted, and tries it without a packet.
 fn check(run: wire::module_run::Reader<'_>, control: &mut LinkSender) -> Result<(), RunnerError> {
-    admit(run)?.trial().map_err(|e| RunnerError::Module(e.to_string()))?;
+    admit(run)?
+        .trial()
+        .map_err(|e| RunnerError::Module(e.to_string()))?;
     Ok(control.send_bytes(&messages::up(|up| drop(up.init_finished())), &[])?)
 }
 
@@ -179,13 +190,17 @@ fn consume(feeds: &Receiver<Feed>, work: &mut Work, output: &mut Output) -> Resu
             (Feed::View(view), Work::Module(runner)) => {
                 output.count_packets(view.len());
                 let mut emitted = Vec::new();
-                runner.push(&view, None, &mut |rows| emitted.push(rows)).map_err(fault)?;
+                runner
+                    .push(&view, None, &mut |rows| emitted.push(rows))
+                    .map_err(fault)?;
                 output.intervals(emitted)?;
             }
             (Feed::View(view), Work::Packets) => output.packets(&view)?,
             (Feed::Tick(now_ns), Work::Module(runner)) => {
                 let mut emitted = Vec::new();
-                runner.advance(now_ns, &mut |rows| emitted.push(rows)).map_err(fault)?;
+                runner
+                    .advance(now_ns, &mut |rows| emitted.push(rows))
+                    .map_err(fault)?;
                 output.intervals(emitted)?;
             }
             (Feed::Gap(gap), work) => {
@@ -194,7 +209,15 @@ fn consume(feeds: &Receiver<Feed>, work: &mut Work, output: &mut Output) -> Resu
                 }
                 output.gap(gap);
             }
-            (Feed::Rows { from_ns, to_ns, complete, rows }, Work::Records) => {
+            (
+                Feed::Rows {
+                    from_ns,
+                    to_ns,
+                    complete,
+                    rows,
+                },
+                Work::Records,
+            ) => {
                 output.stored_rows(from_ns, to_ns, complete, &rows)?;
             }
             (Feed::Tick(_) | Feed::Rows { .. } | Feed::View(_), _) => {}

@@ -4,9 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Seek, Write};
 
 use como_anonymize::View;
-use como_dataset::{
-    Batch, ColumnData, Completeness, DatasetWriter, Gap, Header, PacketBatch, Unsigned,
-};
+use como_dataset::{Batch, ColumnData, Completeness, DatasetWriter, Gap, Header, PacketBatch, Unsigned};
 use como_keys::sealing::Recipient;
 use como_keys::signing::Signature;
 use como_modules::IntervalRows;
@@ -42,7 +40,10 @@ impl Output {
     /// Begins the dataset.
     pub fn create(file: File, header: &Header, recipients: &[Recipient]) -> Result<Self, RunnerError> {
         let writer = DatasetWriter::create(BufWriter::with_capacity(1 << 20, file), header, recipients)?;
-        Ok(Self { writer, end: Completeness::default() })
+        Ok(Self {
+            writer,
+            end: Completeness::default(),
+        })
     }
 
     /// Packets that a module saw.
@@ -62,7 +63,13 @@ impl Output {
     }
 
     /// Rows that were computed before.
-    pub fn stored_rows(&mut self, from: u64, to: u64, complete: bool, rows: &[u8]) -> Result<(), RunnerError> {
+    pub fn stored_rows(
+        &mut self,
+        from: u64,
+        to: u64,
+        complete: bool,
+        rows: &[u8],
+    ) -> Result<(), RunnerError> {
         if !complete {
             self.interrupted(from, to);
         }
@@ -102,8 +109,9 @@ impl Output {
     }
 
     fn interrupted(&mut self, from: u64, to: u64) {
+        let full = self.end.interrupted.len() >= MAX_NAMED_STRETCHES;
         match self.end.interrupted.last_mut() {
-            Some(last) if last.to_ns == from || self.end.interrupted.len() >= MAX_NAMED_STRETCHES => {
+            Some(last) if last.to_ns == from || full => {
                 last.to_ns = last.to_ns.max(to);
             }
             _ => self.end.interrupted.extend(Window::new(from, to)),
@@ -115,7 +123,12 @@ impl Output {
         let (packets, rows) = (self.end.packets, self.end.rows);
         let (statement, buffer) = self.writer.finish(&self.end)?;
         let file = buffer.into_inner().map_err(|e| e.into_error())?;
-        Ok(Written { statement, file, packets, rows })
+        Ok(Written {
+            statement,
+            file,
+            packets,
+            rows,
+        })
     }
 }
 
@@ -126,7 +139,10 @@ impl Written {
         self.file.flush()?;
         self.file.sync_all()?;
         let bytes = self.file.stream_position()?;
-        Ok(Finished { packets: self.packets, rows: self.rows, bytes })
+        Ok(Finished {
+            packets: self.packets,
+            rows: self.rows,
+            bytes,
+        })
     }
 }
-

@@ -40,11 +40,17 @@ impl Records {
     /// Opens the folder and recovers every file: torn tails are cut. Changes name all that is there.
     pub fn open(folder: &Path, max_bytes: u64) -> std::io::Result<(Self, Vec<Change>)> {
         std::fs::create_dir_all(folder)?;
-        let mut records =
-            Self { folder: folder.to_owned(), max_bytes, open: BTreeMap::new(), ended: BTreeMap::new() };
+        let mut records = Self {
+            folder: folder.to_owned(),
+            max_bytes,
+            open: BTreeMap::new(),
+            ended: BTreeMap::new(),
+        };
         let mut changes = Vec::new();
         for entry in std::fs::read_dir(folder)?.flatten() {
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
             match records.recover(&name) {
                 Ok((header, held)) => {
                     for stretch in &held.stretches {
@@ -68,7 +74,10 @@ impl Records {
     }
 
     fn recover(&self, name: &str) -> Result<(Vec<u8>, Recovered), records::RecordError> {
-        let mut file = OpenOptions::new().read(true).write(true).open(self.folder.join(name))?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.folder.join(name))?;
         let (header, start) = Header::read(&mut file)?;
         let held = records::recover(&mut file, start)?;
         if file.metadata()?.len() > held.valid_bytes {
@@ -94,11 +103,22 @@ impl Records {
             let start = records::file_start(header);
             let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
             file.write_all(&start)?;
-            Recovered { valid_bytes: start.len() as u64, ..Recovered::default() }
+            Recovered {
+                valid_bytes: start.len() as u64,
+                ..Recovered::default()
+            }
         };
         let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
         file.seek(SeekFrom::Start(held.valid_bytes))?;
-        self.open.insert(name.to_owned(), RecordFile { file, header: header.to_vec(), held, dirty: true });
+        self.open.insert(
+            name.to_owned(),
+            RecordFile {
+                file,
+                header: header.to_vec(),
+                held,
+                dirty: true,
+            },
+        );
         Ok(())
     }
 
@@ -125,13 +145,18 @@ impl Records {
         }
         record.dirty = true;
         let new_stretch = record.held.add(&block.head);
-        Ok(record.held.stretches.last().filter(|_| block.head.complete).map(|stretch| Change {
-            file: name.to_owned(),
-            header: record.header.clone(),
-            stretch: *stretch,
-            new_stretch,
-            bytes: record.held.valid_bytes,
-        }))
+        Ok(record
+            .held
+            .stretches
+            .last()
+            .filter(|_| block.head.complete)
+            .map(|stretch| Change {
+                file: name.to_owned(),
+                header: record.header.clone(),
+                stretch: *stretch,
+                new_stretch,
+                bytes: record.held.valid_bytes,
+            }))
     }
 
     /// Brings everything that was appended to the disk.
@@ -147,7 +172,10 @@ impl Records {
     pub fn end(&mut self, name: &str) -> std::io::Result<()> {
         if let Some(record) = self.open.remove(name) {
             record.file.sync_all()?;
-            self.ended.insert(name.to_owned(), (std::time::SystemTime::now(), record.held.valid_bytes));
+            self.ended.insert(
+                name.to_owned(),
+                (std::time::SystemTime::now(), record.held.valid_bytes),
+            );
         }
         Ok(())
     }
@@ -156,7 +184,12 @@ impl Records {
     pub fn expire(&mut self) -> std::io::Result<Vec<String>> {
         let mut gone = Vec::new();
         while self.bytes() > self.max_bytes {
-            let Some(oldest) = self.ended.iter().min_by_key(|(_, (age, _))| *age).map(|(n, _)| n.clone()) else {
+            let Some(oldest) = self
+                .ended
+                .iter()
+                .min_by_key(|(_, (age, _))| *age)
+                .map(|(n, _)| n.clone())
+            else {
                 break;
             };
             std::fs::remove_file(self.folder.join(&oldest))?;
@@ -175,7 +208,10 @@ impl Records {
 /// Names come from export, which runs guests: nothing but a plain file name in our folder.
 fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-    name.len() <= MAX_NAME_BYTES && name.ends_with(".rec") && !name.starts_with('.') && name.chars().all(plain)
+    name.len() <= MAX_NAME_BYTES
+        && name.ends_with(".rec")
+        && !name.starts_with('.')
+        && name.chars().all(plain)
 }
 
 #[cfg(test)]
@@ -208,7 +244,9 @@ mod tests {
     fn blocks_sent_again_are_dropped_and_a_torn_tail_is_cut() {
         let folder = tempfile::tempdir().unwrap();
         let mut sealer = records::Sealer::new(&DataKey::generate());
-        let blocks: Vec<_> = (0..3u64).map(|i| sealer.seal(i * 10, i * 10 + 10, true, b"rows")).collect();
+        let blocks: Vec<_> = (0..3u64)
+            .map(|i| sealer.seal(i * 10, i * 10 + 10, true, b"rows"))
+            .collect();
         let (mut store, found) = Records::open(folder.path(), 1 << 20).unwrap();
         assert!(found.is_empty());
         store.begin("1.rec", &header()).unwrap();
@@ -226,7 +264,10 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), whole);
         store.begin("1.rec", &header()).unwrap();
         assert!(store.append("1.rec", &blocks[1]).unwrap().is_none());
-        assert_eq!(store.append("1.rec", &blocks[2]).unwrap().unwrap().stretch, (0, 30));
+        assert_eq!(
+            store.append("1.rec", &blocks[2]).unwrap().unwrap().stretch,
+            (0, 30)
+        );
     }
 
     #[test]

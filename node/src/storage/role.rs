@@ -99,7 +99,7 @@ pub fn run(control: LinkSender, commands: LinkReceiver, first: &Frame) -> Result
         unsynced_since: None,
         disk_full: false,
         duplicates: 0,
-        torn_bytes: recovered.torn_bytes(),
+        torn_bytes: recovered.torn_bytes,
         known: BTreeMap::new(),
     };
     storage.report_catalog()?;
@@ -138,12 +138,16 @@ impl Storage {
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
-            let due = self.unsynced_since.is_some_and(|since| since.elapsed() >= SYNC_EVERY);
+            let due = self
+                .unsynced_since
+                .is_some_and(|since| since.elapsed() >= SYNC_EVERY);
             if due || stop || self.unsynced_bytes >= SYNC_BYTES {
                 self.sync()?;
             }
             if stop {
-                let _ = self.control.send_bytes(&messages::up(|mut up| up.set_stopped(())), &[]);
+                let _ = self
+                    .control
+                    .send_bytes(&messages::up(|mut up| up.set_stopped(())), &[]);
                 return Ok(());
             }
             if reported.elapsed() >= REPORT_EVERY {
@@ -173,8 +177,13 @@ impl Storage {
         let (sender, mut receiver) = link::split("writer", end)?;
         self.next_peer += 1;
         let (id, inputs) = (self.next_peer, self.inputs.clone());
-        let peer =
-            Peer { sender, written: None, acknowledged: None, records: 0, records_acknowledged: 0 };
+        let peer = Peer {
+            sender,
+            written: None,
+            acknowledged: None,
+            records: 0,
+            records_acknowledged: 0,
+        };
         self.peers.insert(id, peer);
         std::thread::spawn(move || {
             while let Ok(Some(frame)) = receiver.recv() {
@@ -189,7 +198,11 @@ impl Storage {
     fn item(&mut self, from: u64, bytes: &[u8]) -> Result<(), StorageError> {
         use wire::store_item::Which;
         let message = como_capnp::read_message(bytes)?;
-        match message.get_root::<wire::store_item::Reader<'_>>()?.which().map_err(capnp::Error::from)? {
+        match message
+            .get_root::<wire::store_item::Reader<'_>>()?
+            .which()
+            .map_err(capnp::Error::from)?
+        {
             Which::Begin(begin) => {
                 let begin = begin?;
                 if begin.get_new_run() {
@@ -221,7 +234,8 @@ impl Storage {
                 self.retry(|storage| storage.records.end(&file))?;
                 self.record_taken(from);
                 for file in self.records.expire()? {
-                    self.control.send_bytes(&messages::up(|mut up| up.set_records_gone(&file)), &[])?;
+                    self.control
+                        .send_bytes(&messages::up(|mut up| up.set_records_gone(&file)), &[])?;
                 }
             }
         }
@@ -266,7 +280,11 @@ impl Storage {
                     self.set_disk_full(true)?;
                     std::thread::sleep(RETRY);
                 }
-                Err(error @ (RingError::Protocol { .. } | RingError::SegmentCut { .. } | RingError::UnknownSegment { .. })) => {
+                Err(
+                    error @ (RingError::Protocol { .. }
+                    | RingError::SegmentCut { .. }
+                    | RingError::UnknownSegment { .. }),
+                ) => {
                     let why = error.to_string();
                     self.answer(from, &messages::store_ack(|mut ack| ack.set_refused(&why)));
                     self.peers.remove(&from);
@@ -318,7 +336,9 @@ impl Storage {
         self.records.sync()?;
         let ids: Vec<u64> = self.peers.keys().copied().collect();
         for id in ids {
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let Some(peer) = self.peers.get_mut(&id) else {
+                continue;
+            };
             let mut answers = Vec::new();
             if let Some(written) = peer.written.filter(|w| peer.acknowledged.is_none_or(|a| a < *w)) {
                 peer.acknowledged = Some(written);
@@ -379,7 +399,7 @@ impl Storage {
     /// Tells the supervisor of segments that are new, grew, ended or went.
     fn report_catalog(&mut self) -> Result<(), StorageError> {
         let mut seen = BTreeMap::new();
-        for (file, info) in self.ring.listing()? {
+        for (file, info) in self.ring.listing() {
             let state = (file.clone(), info.file_bytes);
             let id = info.header.segment;
             if self.known.get(&id) != Some(&state) {
@@ -388,7 +408,8 @@ impl Storage {
             seen.insert(id, state);
         }
         for gone in self.known.keys().filter(|id| !seen.contains_key(id)) {
-            self.control.send_bytes(&messages::up(|mut up| up.set_segment_gone(&gone.0)), &[])?;
+            self.control
+                .send_bytes(&messages::up(|mut up| up.set_segment_gone(&gone.0)), &[])?;
         }
         self.known = seen;
         Ok(())
@@ -403,7 +424,11 @@ fn sealed_item(item: wire::sealed_item::Reader<'_>) -> capnp::Result<SealedItem>
         2 => ItemBody::Close(bytes),
         _ => return Err(capnp::Error::failed("an item of unknown kind".into())),
     };
-    Ok(SealedItem { sequence: item.get_sequence(), segment: SegmentId(array(item.get_segment()?)?), body })
+    Ok(SealedItem {
+        sequence: item.get_sequence(),
+        segment: SegmentId(array(item.get_segment()?)?),
+        body,
+    })
 }
 
 fn segment_state(file: &str, info: &SegmentInfo) -> Vec<u8> {

@@ -16,12 +16,18 @@ pub struct Reply {
 impl Reply {
     /// 200 with a body.
     pub fn ok(body: impl Serialize) -> Self {
-        Self { status: 200, body: serde_json::to_value(body).unwrap_or(Value::Null) }
+        Self {
+            status: 200,
+            body: serde_json::to_value(body).unwrap_or(Value::Null),
+        }
     }
 
     /// 202: taken, being worked on.
     pub fn accepted(body: impl Serialize) -> Self {
-        Self { status: 202, ..Self::ok(body) }
+        Self {
+            status: 202,
+            ..Self::ok(body)
+        }
     }
 }
 
@@ -68,21 +74,91 @@ pub enum Refusal {
 impl Refusal {
     fn parts(&self) -> (u16, &'static str, &'static str, &'static str) {
         match self {
-            Self::Malformed(_) => (400, "malformed", "The request cannot be read", "Use a current `como`, or check the Cap'n Proto message."),
-            Self::NotAuthentic(_) => (401, "not-authentic", "The request is not authentic", "Sign it with the registered request key, for this node, and send it at once."),
-            Self::Unknown(_) => (403, "unknown-asker", "The asker is not registered", "Send your card.toml to the node's operator."),
-            Self::Denied { .. } => (403, "denied", "The policy refuses this", "Ask for a lower level, or ask the operator to raise your ceiling."),
-            Self::BadModule(_) => (422, "bad-module", "The module is refused", "Mend what the detail names, then sign and submit it again."),
-            Self::NoSuchModule(_) => (404, "no-such-module", "No such module", "`como module list` shows what the node has."),
-            Self::NoSuchQuery(_) => (404, "no-such-query", "No such query", "Results are deleted after their time; ask again."),
-            Self::BadFilter(_) => (400, "bad-filter", "The filter is refused", "The mark shows the word; docs/filters.md lists the language."),
-            Self::BadWindow(_) => (400, "bad-window", "The window is not a span of time", "Give --from before --to."),
-            Self::OutsideTrace(_) => (404, "outside-trace", "The trace does not reach there", "`como catalog` shows what the node has."),
-            Self::BadArguments(_) => (400, "bad-arguments", "The arguments do not fit the module", "`como module list` shows names and ranges."),
+            Self::Malformed(_) => (
+                400,
+                "malformed",
+                "The request cannot be read",
+                "Use a current `como`, or check the Cap'n Proto message.",
+            ),
+            Self::NotAuthentic(_) => (
+                401,
+                "not-authentic",
+                "The request is not authentic",
+                "Sign it with the registered request key, for this node, and send it at once.",
+            ),
+            Self::Unknown(_) => (
+                403,
+                "unknown-asker",
+                "The asker is not registered",
+                "Send your card.toml to the node's operator.",
+            ),
+            Self::Denied { .. } => (
+                403,
+                "denied",
+                "The policy refuses this",
+                "Ask for a lower level, or ask the operator to raise your ceiling.",
+            ),
+            Self::BadModule(_) => (
+                422,
+                "bad-module",
+                "The module is refused",
+                "Mend what the detail names, then sign and submit it again.",
+            ),
+            Self::NoSuchModule(_) => (
+                404,
+                "no-such-module",
+                "No such module",
+                "`como module list` shows what the node has.",
+            ),
+            Self::NoSuchQuery(_) => (
+                404,
+                "no-such-query",
+                "No such query",
+                "Results are deleted after their time; ask again.",
+            ),
+            Self::BadFilter(_) => (
+                400,
+                "bad-filter",
+                "The filter is refused",
+                "The mark shows the word; docs/filters.md lists the language.",
+            ),
+            Self::BadWindow(_) => (
+                400,
+                "bad-window",
+                "The window is not a span of time",
+                "Give --from before --to.",
+            ),
+            Self::OutsideTrace(_) => (
+                404,
+                "outside-trace",
+                "The trace does not reach there",
+                "`como catalog` shows what the node has.",
+            ),
+            Self::BadArguments(_) => (
+                400,
+                "bad-arguments",
+                "The arguments do not fit the module",
+                "`como module list` shows names and ranges.",
+            ),
             Self::Busy(_) => (429, "busy", "The node has enough to do", "Try again later."),
-            Self::LevelNotServed(_) => (403, "level-not-served", "This level is not served here", "`como catalog` shows the levels."),
-            Self::Destroyed(_) => (410, "destroyed", "The keys of this time were destroyed", "Nobody can read it again; choose another window."),
-            Self::Internal(_) => (500, "internal", "The node failed", "Tell the operator; the audit log has the details."),
+            Self::LevelNotServed(_) => (
+                403,
+                "level-not-served",
+                "This level is not served here",
+                "`como catalog` shows the levels.",
+            ),
+            Self::Destroyed(_) => (
+                410,
+                "destroyed",
+                "The keys of this time were destroyed",
+                "Nobody can read it again; choose another window.",
+            ),
+            Self::Internal(_) => (
+                500,
+                "internal",
+                "The node failed",
+                "Tell the operator; the audit log has the details.",
+            ),
         }
     }
 

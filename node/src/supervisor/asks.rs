@@ -31,7 +31,10 @@ impl Supervisor {
     /// Takes one ask of the query process.
     pub(super) fn ask(&mut self, from: ChildId, ask: wire::ask::Reader<'_>) -> capnp::Result<()> {
         use wire::ask::Which;
-        let id = AskId { query: from, number: ask.get_id() };
+        let id = AskId {
+            query: from,
+            number: ask.get_id(),
+        };
         let asker = text(ask.get_asker())?;
         match ask.which()? {
             Which::Request(signed) => {
@@ -43,16 +46,22 @@ impl Supervisor {
                 }
             }
             Which::State(query) => {
-                let reply = self.job_state(&asker, query?.to_str()?).unwrap_or_else(|r| r.reply());
+                let reply = self
+                    .job_state(&asker, query?.to_str()?)
+                    .unwrap_or_else(|r| r.reply());
                 self.answer(id, &reply);
             }
             Which::Result(query) => self.answer_result(id, &asker, query?.to_str()?),
             Which::Status(()) => {
-                let reply = self.registered(&asker).map_or_else(|r| r.reply(), |()| self.status_reply());
+                let reply = self
+                    .registered(&asker)
+                    .map_or_else(|r| r.reply(), |()| self.status_reply());
                 self.answer(id, &reply);
             }
             Which::Catalog(()) => {
-                let reply = self.registered(&asker).map_or_else(|r| r.reply(), |()| self.catalog_reply(&asker));
+                let reply = self
+                    .registered(&asker)
+                    .map_or_else(|r| r.reply(), |()| self.catalog_reply(&asker));
                 self.answer(id, &reply);
             }
             Which::Metrics(()) => match self.registered(&asker) {
@@ -98,7 +107,11 @@ impl Supervisor {
     /// Refuses an ask; the audit log has the refusal even where no policy was asked.
     pub(super) fn refuse(&mut self, id: AskId, asker: &str, refusal: &Refusal) {
         if !matches!(refusal, Refusal::Denied { .. }) {
-            self.log(&Event::Refused { asker, kind: refusal.kind(), detail: refusal.detail() });
+            self.log(&Event::Refused {
+                asker,
+                kind: refusal.kind(),
+                detail: refusal.detail(),
+            });
         }
         self.answer(id, &refusal.reply());
     }
@@ -110,7 +123,14 @@ impl Supervisor {
     }
 
     /// Sends an answer, perhaps with a dataset.
-    pub(super) fn answer_bytes(&mut self, id: AskId, status: u16, body: &[u8], file: Option<OwnedFd>, etag: &str) {
+    pub(super) fn answer_bytes(
+        &mut self,
+        id: AskId,
+        status: u16,
+        body: &[u8],
+        file: Option<OwnedFd>,
+        etag: &str,
+    ) {
         let message = down(|down| {
             let mut answer = down.init_answer();
             answer.set_id(id.number);
@@ -119,13 +139,24 @@ impl Supervisor {
             answer.set_file(file.is_some());
             answer.set_etag(etag);
         });
-        self.children.send_with(id.query, message, file.into_iter().collect());
+        self.children
+            .send_with(id.query, message, file.into_iter().collect());
     }
 }
 
 /// Keys that may sign requests of this SPIFFE id; none where it is unknown, suspended or revoked.
 fn request_keys(registry: &crate::registry::Registry, asker: &str) -> Vec<VerifyingKey> {
-    let partner = registry.partner(asker).filter(|(_, p)| !p.revoked).map(|(_, p)| p.request_key.as_str());
-    let developer = registry.developer(asker).filter(|(_, d)| !d.revoked).map(|(_, d)| d.request_key.as_str());
-    partner.into_iter().chain(developer).filter_map(|hex| VerifyingKey::from_hex(hex).ok()).collect()
+    let partner = registry
+        .partner(asker)
+        .filter(|(_, p)| !p.revoked)
+        .map(|(_, p)| p.request_key.as_str());
+    let developer = registry
+        .developer(asker)
+        .filter(|(_, d)| !d.revoked)
+        .map(|(_, d)| d.request_key.as_str());
+    partner
+        .into_iter()
+        .chain(developer)
+        .filter_map(|hex| VerifyingKey::from_hex(hex).ok())
+        .collect()
 }

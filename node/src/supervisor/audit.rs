@@ -9,7 +9,11 @@ use serde::Serialize;
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event<'a> {
     /// The node started.
-    Started { version: &'a str, mode: &'a str, policy: &'a str },
+    Started {
+        version: &'a str,
+        mode: &'a str,
+        policy: &'a str,
+    },
     /// The node stopped on request.
     Stopped,
     /// Keys, registry or configuration were read again.
@@ -32,25 +36,72 @@ pub enum Event<'a> {
         filter_sealed: Option<String>,
     },
     /// A request was refused before any decision.
-    Refused { asker: &'a str, kind: &'a str, detail: &'a str },
+    Refused {
+        asker: &'a str,
+        kind: &'a str,
+        detail: &'a str,
+    },
     /// A module came, or was refused at admission.
-    Submitted { asker: &'a str, module: &'a str, hash: &'a str, release: u64, developer: &'a str, level: &'a str, output_level: &'a str },
+    Submitted {
+        asker: &'a str,
+        module: &'a str,
+        hash: &'a str,
+        release: u64,
+        developer: &'a str,
+        level: &'a str,
+        output_level: &'a str,
+    },
     /// A module was withdrawn.
-    Revoked { asker: &'a str, module: &'a str, hash: &'a str },
+    Revoked {
+        asker: &'a str,
+        module: &'a str,
+        hash: &'a str,
+    },
     /// A module runs on the live stream.
-    ModuleStarted { instance: u64, module: &'a str, hash: &'a str, audience: &'a str },
+    ModuleStarted {
+        instance: u64,
+        module: &'a str,
+        hash: &'a str,
+        audience: &'a str,
+    },
     /// It does not any more.
-    ModuleStopped { instance: u64, hash: &'a str, why: &'a str },
+    ModuleStopped {
+        instance: u64,
+        hash: &'a str,
+        why: &'a str,
+    },
     /// A module misbehaved.
-    ModuleFault { hash: &'a str, what: &'a str, faults: u32, blacklisted: bool },
+    ModuleFault {
+        hash: &'a str,
+        what: &'a str,
+        faults: u32,
+        blacklisted: bool,
+    },
     /// A process ended that should not have.
-    Died { role: &'a str, pid: u32, end: &'a str, restart: bool },
+    Died {
+        role: &'a str,
+        pid: u32,
+        end: &'a str,
+        restart: bool,
+    },
     /// Keys of an epoch were made.
     KeysMade { sealing_epoch: u32 },
     /// A query ended; `bytes` left the node sealed to the asker.
-    QueryEnded { query: &'a str, asker: &'a str, state: &'a str, bytes: u64, packets: u64, rows: u64, detail: &'a str },
+    QueryEnded {
+        query: &'a str,
+        asker: &'a str,
+        state: &'a str,
+        bytes: u64,
+        packets: u64,
+        rows: u64,
+        detail: &'a str,
+    },
     /// A dataset was signed.
-    Signed { query: &'a str, header: &'a str, root: &'a str },
+    Signed {
+        query: &'a str,
+        header: &'a str,
+        root: &'a str,
+    },
     /// A result was fetched.
     Fetched { query: &'a str, asker: &'a str },
     /// Storage expired a segment.

@@ -48,10 +48,6 @@ pub struct Coverage {
     pub file: String,
     /// The covered window.
     pub window: Window,
-    /// Sealing epoch and output level of its identity.
-    pub sealing_epoch: u32,
-    /// Output level, 0..=4.
-    pub output_level: u8,
 }
 
 /// Identifies what records were computed by: module hash, filter, arguments, audience, level.
@@ -112,7 +108,12 @@ impl Catalog {
     /// Packet times that the trace reaches from and to, `None` where it is empty.
     pub fn coverage(&self) -> Option<Window> {
         let from = self.segments.values().map(|s| s.first_ns).min()?;
-        let to = self.segments.values().map(|s| self.end_of(s)).max()?.saturating_add(1);
+        let to = self
+            .segments
+            .values()
+            .map(|s| self.end_of(s))
+            .max()?
+            .saturating_add(1);
         Window::new(from, to).ok()
     }
 
@@ -135,7 +136,12 @@ impl Catalog {
 
     /// Record files that together cover a window without a hole, in order of time; `None` where they do not.
     pub fn records_covering(&self, metric: &MetricKey, window: Window) -> Option<Vec<Coverage>> {
-        let mut list: Vec<_> = self.records.get(metric)?.iter().filter(|c| c.window.overlaps(window)).collect();
+        let mut list: Vec<_> = self
+            .records
+            .get(metric)?
+            .iter()
+            .filter(|c| c.window.overlaps(window))
+            .collect();
         list.sort_by_key(|c| c.window.from_ns);
         let mut reached = window.from_ns;
         let mut files = Vec::new();
@@ -166,7 +172,11 @@ mod tests {
     fn segment(first: u64, last: Option<u64>) -> Segment {
         Segment {
             file: format!("{first}.seg"),
-            end: if last.is_some() { SegmentEnd::Sealed } else { SegmentEnd::Open },
+            end: if last.is_some() {
+                SegmentEnd::Sealed
+            } else {
+                SegmentEnd::Open
+            },
             sealing_epoch: 0,
             mapping_epoch: 0,
             first_ns: first,
@@ -179,7 +189,10 @@ mod tests {
     }
 
     fn coverage(file: &str, from: u64, to: u64) -> Coverage {
-        Coverage { file: file.into(), window: window(from, to), sealing_epoch: 0, output_level: 2 }
+        Coverage {
+            file: file.into(),
+            window: window(from, to),
+        }
     }
 
     #[test]
@@ -189,7 +202,13 @@ mod tests {
         catalog.put_segment([2; 16], segment(200, Some(299)));
         catalog.put_segment([3; 16], segment(300, None));
         catalog.now_ns = 350;
-        let found = |from, to| catalog.segments_in(window(from, to)).iter().map(|(id, _)| id[0]).collect::<Vec<_>>();
+        let found = |from, to| {
+            catalog
+                .segments_in(window(from, to))
+                .iter()
+                .map(|(id, _)| id[0])
+                .collect::<Vec<_>>()
+        };
         assert_eq!(found(150, 160), [1]);
         assert_eq!(found(199, 201), [1, 2]);
         assert_eq!(found(0, 100), Vec::<u8>::new());
@@ -215,6 +234,10 @@ mod tests {
         assert_eq!(files(25, 35), None, "30..31 was never computed");
         assert_eq!(files(31, 40), Some(vec!["b".into()]));
         assert_eq!(files(35, 41), None);
-        assert!(catalog.records_covering(&MetricKey([8; 32]), window(0, 10)).is_none());
+        assert!(
+            catalog
+                .records_covering(&MetricKey([8; 32]), window(0, 10))
+                .is_none()
+        );
     }
 }

@@ -9,8 +9,8 @@ use std::time::Instant;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::Event;
-use crate::link;
 use crate::config::Config;
+use crate::link;
 use crate::process::{self, ProcessError, Role, SandboxMode, UidPlan};
 
 /// Messages that may wait for a role that is slow to read; a role that lets more pile up is killed.
@@ -69,7 +69,10 @@ pub struct Launcher {
 impl Launcher {
     /// As the configuration says.
     pub fn new(config: &Config) -> Self {
-        Self { uids: UidPlan::new(config.sandbox.uid_base), mode: config.sandbox.mode }
+        Self {
+            uids: UidPlan::new(config.sandbox.uid_base),
+            mode: config.sandbox.mode,
+        }
     }
 
     /// The users of the roles.
@@ -89,7 +92,12 @@ pub struct Children {
 impl Children {
     /// No process yet; what they say arrives as events.
     pub fn new(events: Sender<Event>, launcher: Launcher) -> Self {
-        Self { next: 1, running: BTreeMap::new(), events, launcher }
+        Self {
+            next: 1,
+            running: BTreeMap::new(),
+            events,
+            launcher,
+        }
     }
 
     /// Starts a role and sends it its first message.
@@ -101,9 +109,12 @@ impl Children {
         let pidfd = rustix::process::Pid::from_raw(pid as i32)
             .ok_or(rustix::io::Errno::SRCH)
             .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
-            .map_err(|e| ProcessError::Start { role, source: e.into() })?;
-        let (mut sender, mut receiver) =
-            link::split(role.name(), spawned.control).map_err(|source| ProcessError::Start { role, source })?;
+            .map_err(|e| ProcessError::Start {
+                role,
+                source: e.into(),
+            })?;
+        let (mut sender, mut receiver) = link::split(role.name(), spawned.control)
+            .map_err(|source| ProcessError::Start { role, source })?;
         let (outgoing, queue) = sync_channel::<(Vec<u8>, Vec<OwnedFd>)>(MAX_WAITING_MESSAGES);
         std::thread::spawn(move || {
             while let Ok((bytes, descriptors)) = queue.recv() {
@@ -151,7 +162,9 @@ impl Children {
 
     /// Queues a message with descriptors.
     pub fn send_with(&mut self, id: ChildId, message: Vec<u8>, descriptors: Vec<OwnedFd>) {
-        let Some(child) = self.running.get(&id) else { return };
+        let Some(child) = self.running.get(&id) else {
+            return;
+        };
         if let Err(TrySendError::Full(_)) = child.outgoing.try_send((message, descriptors)) {
             tracing::error!(role = child.role.name(), "does not read its messages: killed");
             self.kill(id);
@@ -190,22 +203,24 @@ impl Children {
 
     /// The ready process of a core role.
     pub fn ready(&self, role: Role) -> Option<ChildId> {
-        self.iter().find(|(_, c)| c.role == role && c.purpose == Purpose::Core && c.ready).map(|(id, _)| id)
-    }
-
-    /// The process of a core role, ready or not.
-    pub fn core(&self, role: Role) -> Option<ChildId> {
-        self.iter().find(|(_, c)| c.role == role && c.purpose == Purpose::Core).map(|(id, _)| id)
+        self.iter()
+            .find(|(_, c)| c.role == role && c.purpose == Purpose::Core && c.ready)
+            .map(|(id, _)| id)
     }
 
     /// The export process of a level and audience.
     pub fn export(&self, key: &ExportKey) -> Option<ChildId> {
-        self.iter().find(|(_, c)| matches!(&c.purpose, Purpose::Export(k) if k == key)).map(|(id, _)| id)
+        self.iter()
+            .find(|(_, c)| matches!(&c.purpose, Purpose::Export(k) if k == key))
+            .map(|(id, _)| id)
     }
 
     /// The processes of a job.
     pub fn of_job(&self, job: &str) -> Vec<ChildId> {
-        self.iter().filter(|(_, c)| matches!(&c.purpose, Purpose::Job(j) if j == job)).map(|(id, _)| id).collect()
+        self.iter()
+            .filter(|(_, c)| matches!(&c.purpose, Purpose::Job(j) if j == job))
+            .map(|(id, _)| id)
+            .collect()
     }
 
     /// All processes.
@@ -226,4 +241,3 @@ pub fn describe_end(status: &std::io::Result<ExitStatus>) -> String {
         Err(e) => format!("could not be waited for: {e}"),
     }
 }
-

@@ -1,7 +1,9 @@
 //! Policy decisions: who the asker is, what the policy answers, and that the answer is logged.
 
 use como_keys::aead::DataKey;
-use como_policies::{AccessLevel, Action, Ask, Decision, ModuleFacts, Principal, Resource, TraceFacts, Window};
+use como_policies::{
+    AccessLevel, Action, Ask, Decision, ModuleFacts, Principal, Resource, TraceFacts, Window,
+};
 
 use super::answers::Refusal;
 use super::audit::Event;
@@ -86,7 +88,12 @@ impl Supervisor {
     }
 
     /// What the policy is told of a module, run with these arguments.
-    pub(super) fn module_facts(&self, module: &Installed, arguments: &Arguments, installed: bool) -> ModuleFacts {
+    pub(super) fn module_facts(
+        &self,
+        module: &Installed,
+        arguments: &Arguments,
+        installed: bool,
+    ) -> ModuleFacts {
         let manifest = &module.manifest;
         let hash_hex = hex::encode(manifest.wasm_sha256);
         let arguments: Vec<(String, i64)> = module.resolved(arguments).unwrap_or_default();
@@ -110,7 +117,12 @@ impl Supervisor {
     /// What the policy is told of the trace.
     pub(super) fn trace_facts(&self, level: AccessLevel, window: Window, bytes: u64) -> TraceFacts {
         let coverage = self.catalog.coverage().unwrap_or(window);
-        TraceFacts { level, window, trace_coverage: coverage, bytes_estimated: bytes }
+        TraceFacts {
+            level,
+            window,
+            trace_coverage: coverage,
+            bytes_estimated: bytes,
+        }
     }
 
     /// Policy or registry changed: what runs is decided anew.

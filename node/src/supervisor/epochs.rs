@@ -1,8 +1,8 @@
 //! Keys of epochs for the roles that write: public sealing keys, and for capture the mapping keys.
 //! Private identities never pass through here.
 
-use como_keys::keyring::{Section, mapping_epoch, SEALING_EPOCH_NS};
 use como_keys::KeyError;
+use como_keys::keyring::{SEALING_EPOCH_NS, Section, mapping_epoch};
 use como_policies::AccessLevel;
 
 use super::Supervisor;
@@ -13,17 +13,32 @@ use crate::wire;
 impl Supervisor {
     /// Answers `needEpoch`: makes the epoch's keys where it has none yet, saves them, then hands them out.
     pub(super) fn give_epoch(&mut self, to: ChildId, sealing_epoch: u32) -> Result<(), KeyError> {
-        let Some(child) = self.children.get(to) else { return Ok(()) };
+        let Some(child) = self.children.get(to) else {
+            return Ok(());
+        };
         let role = child.role;
         let mapping = mapping_epoch(u64::from(sealing_epoch) * SEALING_EPOCH_NS);
-        let known = self.keyring.trace_identity_if_present(sealing_epoch, Section::A).is_some();
+        let known = self
+            .keyring
+            .trace_identity_if_present(sealing_epoch, Section::A)
+            .is_some();
         let mut trace = Vec::new();
         for section in Section::ALL {
-            trace.push(self.keyring.trace_identity(sealing_epoch, section)?.recipient().to_bytes());
+            trace.push(
+                self.keyring
+                    .trace_identity(sealing_epoch, section)?
+                    .recipient()
+                    .to_bytes(),
+            );
         }
         let mut records = Vec::new();
         for level in AccessLevel::ALL {
-            records.push(self.keyring.record_identity(sealing_epoch, level.as_u8())?.recipient().to_bytes());
+            records.push(
+                self.keyring
+                    .record_identity(sealing_epoch, level.as_u8())?
+                    .recipient()
+                    .to_bytes(),
+            );
         }
         let node_map = self.keyring.mapping_key(mapping)?;
         let mut audiences = Vec::new();

@@ -47,27 +47,50 @@ impl Supervisor {
         let (mut grants, mut gaps) = (Vec::new(), Vec::new());
         for (id, segment) in self.catalog.segments_in(window) {
             match self.grant_segment(&segment, level) {
-                Ok((keys, link_type)) => grants.push(SegmentGrant { id, segment, keys, link_type }),
+                Ok((keys, link_type)) => grants.push(SegmentGrant {
+                    id,
+                    segment,
+                    keys,
+                    link_type,
+                }),
                 Err(cause) => {
-                    let to_ns = segment.last_ns.map_or(self.catalog.now_ns, |last| last.saturating_add(1));
+                    let to_ns = segment
+                        .last_ns
+                        .map_or(self.catalog.now_ns, |last| last.saturating_add(1));
                     let count = (segment.packets > 0).then_some(segment.packets);
-                    gaps.push(Gap { from_ns: segment.first_ns, to_ns, cause, count });
+                    gaps.push(Gap {
+                        from_ns: segment.first_ns,
+                        to_ns,
+                        cause,
+                        count,
+                    });
                 }
             }
         }
         (grants, gaps)
     }
 
-    fn grant_segment(&self, segment: &Segment, level: AccessLevel) -> Result<([Option<DataKey>; 3], u32), String> {
+    fn grant_segment(
+        &self,
+        segment: &Segment,
+        level: AccessLevel,
+    ) -> Result<([Option<DataKey>; 3], u32), String> {
         let path = self.layout.segments().join(&segment.file);
         let header = read_header(&path).map_err(|why| format!("unreadable: {why}"))?;
-        header.verify(&self.keyring.node_signing.verifying_key()).map_err(|e| first_line(&e))?;
+        header
+            .verify(&self.keyring.node_signing.verifying_key())
+            .map_err(|e| first_line(&e))?;
         let mut keys = [None, None, None];
         for section in sections(level) {
-            let Some(identity) = self.keyring.trace_identity_if_present(segment.sealing_epoch, *section) else {
+            let Some(identity) = self
+                .keyring
+                .trace_identity_if_present(segment.sealing_epoch, *section)
+            else {
                 return Err("destroyed".into());
             };
-            let key = header.unwrap_key(*section, identity).map_err(|e| first_line(&e))?;
+            let key = header
+                .unwrap_key(*section, identity)
+                .map_err(|e| first_line(&e))?;
             keys[*section as usize] = Some(key);
         }
         Ok((keys, header.link))
@@ -80,9 +103,13 @@ impl Supervisor {
             .map(|coverage| {
                 let mut file = File::open(self.layout.records().join(&coverage.file)).ok()?;
                 let (header, _) = records::Header::read(&mut file).ok()?;
-                let identity =
-                    self.keyring.record_identity_if_present(header.sealing_epoch, header.output_level.as_u8())?;
-                Some(RecordGrant { file: coverage.file.clone(), key: header.unwrap_key(identity).ok()? })
+                let identity = self
+                    .keyring
+                    .record_identity_if_present(header.sealing_epoch, header.output_level.as_u8())?;
+                Some(RecordGrant {
+                    file: coverage.file.clone(),
+                    key: header.unwrap_key(identity).ok()?,
+                })
             })
             .collect()
     }
@@ -91,6 +118,10 @@ impl Supervisor {
 fn read_header(path: &Path) -> Result<SegmentHeader, String> {
     let mut start = Vec::new();
     let file = File::open(path).map_err(|e| e.to_string())?;
-    file.take(MAX_HEADER_BYTES).read_to_end(&mut start).map_err(|e| e.to_string())?;
-    SegmentHeader::decode(&start).map(|(header, _)| header).map_err(|e| first_line(&e))
+    file.take(MAX_HEADER_BYTES)
+        .read_to_end(&mut start)
+        .map_err(|e| e.to_string())?;
+    SegmentHeader::decode(&start)
+        .map(|(header, _)| header)
+        .map_err(|e| first_line(&e))
 }

@@ -164,7 +164,12 @@ impl Jobs {
         for entry in std::fs::read_dir(&results).map_err(fail)?.flatten() {
             let _ = std::fs::remove_file(entry.path());
         }
-        Ok(Self { results, all: BTreeMap::new(), checks: BTreeMap::new(), next_check: 0 })
+        Ok(Self {
+            results,
+            all: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            next_check: 0,
+        })
     }
 
     fn path(&self, id: &str) -> PathBuf {
@@ -188,7 +193,9 @@ impl Jobs {
     pub fn by_state(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for job in self.all.values() {
-            *counts.entry(format!("{:?}", job.state).to_lowercase()).or_default() += 1;
+            *counts
+                .entry(format!("{:?}", job.state).to_lowercase())
+                .or_default() += 1;
         }
         counts
     }
@@ -196,12 +203,23 @@ impl Jobs {
 
 impl Supervisor {
     /// Submits a module: decided here, looked at in a process without keys, installed when it passed.
-    pub(super) fn submit_module(&mut self, ask: AskId, asker: &str, file: Vec<u8>) -> Result<Outcome, Refusal> {
+    pub(super) fn submit_module(
+        &mut self,
+        ask: AskId,
+        asker: &str,
+        file: Vec<u8>,
+    ) -> Result<Outcome, Refusal> {
         let (hash, module, known) = self.examine(asker, file)?;
         if known {
             return Ok(Outcome::Reply(module_reply(&hash, &module, true)));
         }
-        self.check_module(Check { ask, asker: asker.to_owned(), hash, module, then: None })
+        self.check_module(Check {
+            ask,
+            asker: asker.to_owned(),
+            hash,
+            module,
+            then: None,
+        })
     }
 
     fn check_module(&mut self, check: Check) -> Result<Outcome, Refusal> {
@@ -210,7 +228,14 @@ impl Supervisor {
         }
         let arguments = check.module.resolved(&Default::default())?;
         let first = down(|down| {
-            fill_run(down.init_start_runner().init_check(), &check.module, 0, &arguments, "", (0, 0));
+            fill_run(
+                down.init_start_runner().init_check(),
+                &check.module,
+                0,
+                &arguments,
+                "",
+                (0, 0),
+            );
         });
         self.jobs.next_check += 1;
         let id = format!("check-{}", self.jobs.next_check);
@@ -222,8 +247,16 @@ impl Supervisor {
     }
 
     fn check_ended(&mut self, id: &str, result: Result<(), String>) -> bool {
-        let Some(check) = self.jobs.checks.remove(id) else { return false };
-        let Check { ask, asker, hash, module, then } = check;
+        let Some(check) = self.jobs.checks.remove(id) else {
+            return false;
+        };
+        let Check {
+            ask,
+            asker,
+            hash,
+            module,
+            then,
+        } = check;
         if let Err(what) = result {
             self.refuse(ask, &asker, &Refusal::BadModule(what));
             return true;
@@ -255,14 +288,25 @@ impl Supervisor {
     }
 
     /// An on-demand query.
-    pub(super) fn ask_query(&mut self, ask: AskId, asker: &str, mut asked: QueryAsked) -> Result<Outcome, Refusal> {
+    pub(super) fn ask_query(
+        &mut self,
+        ask: AskId,
+        asker: &str,
+        mut asked: QueryAsked,
+    ) -> Result<Outcome, Refusal> {
         if let Some(file) = asked.carried.take() {
             let (hash, module, known) = self.examine(asker, file)?;
             asked.module.name.clone_from(&module.manifest.name);
             asked.module.hash = Some(hash);
             if !known {
                 let asker = asker.to_owned();
-                return self.check_module(Check { ask, asker, hash, module, then: Some(asked) });
+                return self.check_module(Check {
+                    ask,
+                    asker,
+                    hash,
+                    module,
+                    then: Some(asked),
+                });
             }
         }
         let (hash, module) = self.modules.find(&asked.module)?;
@@ -286,7 +330,10 @@ impl Supervisor {
                 "`{}` puts out at level {}, you asked for {}",
                 module.manifest.name, module.manifest.output_level, asked.level
             );
-            return Err(Refusal::Denied { rule, policies: vec!["output-level".into()] });
+            return Err(Refusal::Denied {
+                rule,
+                policies: vec!["output-level".into()],
+            });
         }
         if module.manifest.level < AccessLevel::Anonymized || asked.level < AccessLevel::Anonymized {
             let served = "this node serves modules at anonymized, headers and payload";
@@ -298,16 +345,36 @@ impl Supervisor {
         let (project, recipient) = self.project_and_recipient(asker)?;
         let audience = module.audience(&project);
         if !asked.fresh
-            && self.stored_records(&module, &arguments, &audience, &filter, asked.window).is_some()
+            && self
+                .stored_records(&module, &arguments, &audience, &filter, asked.window)
+                .is_some()
         {
             estimate.from_records = true;
         }
         if asked.explain {
-            return Ok(Outcome::Reply(Reply::ok(json!({ "decision": "allow", "estimate": estimate }))));
+            return Ok(Outcome::Reply(Reply::ok(
+                json!({ "decision": "allow", "estimate": estimate }),
+            )));
         }
         let fresh = asked.fresh;
-        let work = Work::Query { hash, module: Box::new(module), arguments, audience, fresh, live: None };
-        let job = self.new_job(id, asker, work, asked.level, asked.window, filter, estimate, vec![recipient]);
+        let work = Work::Query {
+            hash,
+            module: Box::new(module),
+            arguments,
+            audience,
+            fresh,
+            live: None,
+        };
+        let job = self.new_job(
+            id,
+            asker,
+            work,
+            asked.level,
+            asked.window,
+            filter,
+            estimate,
+            vec![recipient],
+        );
         self.enqueue(job, future).map(Outcome::Reply)
     }
 
@@ -342,14 +409,28 @@ impl Supervisor {
             return Ok(Reply::ok(json!({ "decision": "allow", "estimate": estimate })));
         }
         let (project, recipient) = self.project_and_recipient(asker)?;
-        let work = Work::Trace { link_type: 1, audience: project };
-        let job = self.new_job(id, asker, work, asked.level, asked.window, filter, estimate, vec![recipient]);
+        let work = Work::Trace {
+            link_type: 1,
+            audience: project,
+        };
+        let job = self.new_job(
+            id,
+            asker,
+            work,
+            asked.level,
+            asked.window,
+            filter,
+            estimate,
+            vec![recipient],
+        );
         self.enqueue(job, future)
     }
 
     fn project_and_recipient(&self, asker: &str) -> Result<(String, Vec<u8>), Refusal> {
-        let (_, partner) =
-            self.registry.partner(asker).ok_or_else(|| Refusal::Unknown(format!("{asker} is not a partner")))?;
+        let (_, partner) = self
+            .registry
+            .partner(asker)
+            .ok_or_else(|| Refusal::Unknown(format!("{asker} is not a partner")))?;
         let recipient = hex::decode(&partner.dataset_recipient)
             .map_err(|_| Refusal::Internal("the registered dataset identity is not hex".into()))?;
         Ok((partner.project.clone(), recipient))
@@ -396,16 +477,28 @@ impl Supervisor {
     fn enqueue(&mut self, mut job: Job, future: bool) -> Result<Reply, Refusal> {
         let limits = &self.config.query.limits;
         let open = |j: &&Job| !j.is_over();
-        if self.jobs.all.values().filter(open).filter(|j| j.owner == job.owner).count() >= limits.per_partner as usize
+        if self
+            .jobs
+            .all
+            .values()
+            .filter(open)
+            .filter(|j| j.owner == job.owner)
+            .count()
+            >= limits.per_partner as usize
         {
-            return Err(Refusal::Busy(format!("you have {} queries open", limits.per_partner)));
+            return Err(Refusal::Busy(format!(
+                "you have {} queries open",
+                limits.per_partner
+            )));
         }
         let waiting = self.jobs.count(State::Queued) + self.jobs.count(State::Waiting);
         if waiting >= limits.waiting as usize {
             return Err(Refusal::Busy(format!("{waiting} queries wait")));
         }
         if self.jobs.bytes() >= limits.result_bytes {
-            return Err(Refusal::Busy("results that were not fetched fill the disk they may use".into()));
+            return Err(Refusal::Busy(
+                "results that were not fetched fill the disk they may use".into(),
+            ));
         }
         if future {
             job.state = State::Waiting;
@@ -424,7 +517,15 @@ impl Supervisor {
         if job.window.from_ns < self.catalog.now_ns || !job.filter.is_empty() {
             return Ok(());
         }
-        if let Work::Query { hash, module, arguments, audience, live, .. } = &mut job.work {
+        if let Work::Query {
+            hash,
+            module,
+            arguments,
+            audience,
+            live,
+            ..
+        } = &mut job.work
+        {
             let run = WantedRun {
                 started_by: job.owner.clone(),
                 arguments: arguments.iter().cloned().collect(),
@@ -446,9 +547,18 @@ impl Supervisor {
             }
         }
         while self.jobs.count(State::Running) < self.config.query.limits.running as usize {
-            let next = self.jobs.all.values().filter(|j| j.state == State::Queued).min_by_key(|j| j.created_ns);
-            let Some(id) = next.map(|j| j.id.clone()) else { return };
-            let Some(mut job) = self.jobs.all.remove(&id) else { return };
+            let next = self
+                .jobs
+                .all
+                .values()
+                .filter(|j| j.state == State::Queued)
+                .min_by_key(|j| j.created_ns);
+            let Some(id) = next.map(|j| j.id.clone()) else {
+                return;
+            };
+            let Some(mut job) = self.jobs.all.remove(&id) else {
+                return;
+            };
             if let Err(refusal) = self.start_job(&mut job) {
                 job.state = State::Failed;
                 job.detail = refusal.detail().to_owned();
@@ -459,12 +569,21 @@ impl Supervisor {
 
     fn start_job(&mut self, job: &mut Job) -> Result<(), Refusal> {
         let stored = match &job.work {
-            Work::Query { module, arguments, audience, fresh: false, .. } => self
+            Work::Query {
+                module,
+                arguments,
+                audience,
+                fresh: false,
+                ..
+            } => self
                 .stored_records(module, arguments, audience, &job.filter, job.window)
                 .and_then(|files| self.grant_records(&files)),
             _ => None,
         };
-        if let Work::Query { live: Some(instance), .. } = job.work {
+        if let Work::Query {
+            live: Some(instance), ..
+        } = job.work
+        {
             self.stop_run(instance, "its window is over");
         }
         let (reader, gaps, epoch) = match &stored {
@@ -479,9 +598,16 @@ impl Supervisor {
         let output = self.create_result(&job.id)?;
         let purpose = Purpose::Job(job.id.clone());
         let internal = |e: &dyn std::fmt::Display| Refusal::Internal(e.to_string());
-        let runner = self.children.start(Role::Runner, purpose.clone(), runner).map_err(|e| internal(&e))?;
-        let reader = self.children.start(Role::Reader, purpose, reader).map_err(|e| internal(&e))?;
-        self.children.send_with(runner, messages::peer("output", 0), vec![output.into()]);
+        let runner = self
+            .children
+            .start(Role::Runner, purpose.clone(), runner)
+            .map_err(|e| internal(&e))?;
+        let reader = self
+            .children
+            .start(Role::Reader, purpose, reader)
+            .map_err(|e| internal(&e))?;
+        self.children
+            .send_with(runner, messages::peer("output", 0), vec![output.into()]);
         self.link(reader, runner, 0);
         job.header = Some(Arc::new(header));
         job.state = State::Running;
@@ -492,7 +618,11 @@ impl Supervisor {
         let mut gaps = self.check_window(job.window)?;
         // The asker's filter sees the asker's view, the module its own: the higher of both is read.
         let level = job.view_level().max(job.level);
-        let level = if job.filter.is_empty() { job.view_level() } else { level };
+        let level = if job.filter.is_empty() {
+            job.view_level()
+        } else {
+            level
+        };
         let (grants, destroyed) = self.grant_segments(job.window, level);
         gaps.extend(destroyed);
         let epoch = grants.first().map_or(0, |g| g.segment.mapping_epoch);
@@ -503,7 +633,11 @@ impl Supervisor {
             Work::Query { audience, .. } | Work::Trace { audience, .. } => audience.clone(),
         };
         let rekey = job.view_level().min(job.level) <= AccessLevel::Anonymized && !audience.is_empty();
-        let keys = if rekey { self.audience_keys(&audience, &grants)? } else { Vec::new() };
+        let keys = if rekey {
+            self.audience_keys(&audience, &grants)?
+        } else {
+            Vec::new()
+        };
         Ok((self.reader_start(job, &grants, &keys), gaps, epoch))
     }
 
@@ -524,30 +658,47 @@ impl Supervisor {
     }
 
     /// A runner asks for the node's signature: given for the header that was decided, and no other.
-    pub(super) fn job_statement(&mut self, from: ChildId, asked: wire::statement::Reader<'_>) -> capnp::Result<()> {
+    pub(super) fn job_statement(
+        &mut self,
+        from: ChildId,
+        asked: wire::statement::Reader<'_>,
+    ) -> capnp::Result<()> {
         let head = como_dataset::Head::read(&mut asked.get_head()?)
             .map_err(|e| capnp::Error::failed(e.to_string()))?;
         let root: [u8; 32] = messages::array(asked.get_root()?)?;
-        let Some(job) = self.job_of(from) else { return Ok(()) };
-        let decided = job.header.as_deref().is_some_and(|decided| *decided == head.header);
+        let Some(job) = self.job_of(from) else {
+            return Ok(());
+        };
+        let decided = job
+            .header
+            .as_deref()
+            .is_some_and(|decided| *decided == head.header);
         if !decided {
-            return Err(capnp::Error::failed("a dataset header that was not decided here".into()));
+            return Err(capnp::Error::failed(
+                "a dataset header that was not decided here".into(),
+            ));
         }
         let query = job.id.clone();
         let statement = como_dataset::statement(&query, &head.header_hash, &root, asked.get_chunks());
-        let signature = self.keyring.node_signing.sign_dsse(como_dataset::format::STATEMENT_TYPE, &statement);
+        let signature = self
+            .keyring
+            .node_signing
+            .sign_dsse(como_dataset::format::STATEMENT_TYPE, &statement);
         self.log(&Event::Signed {
             query: &query,
             header: &hex::encode(head.header_hash),
             root: &hex::encode(root),
         });
-        self.children.send(from, down(|mut down| down.set_signature(&signature.0)));
+        self.children
+            .send(from, down(|mut down| down.set_signature(&signature.0)));
         Ok(())
     }
 
     /// A reader or runner finished its part.
     pub(super) fn job_finished(&mut self, from: ChildId, role: Role, finished: wire::finished::Reader<'_>) {
-        let Some(Purpose::Job(id)) = self.children.get(from).map(|c| c.purpose.clone()) else { return };
+        let Some(Purpose::Job(id)) = self.children.get(from).map(|c| c.purpose.clone()) else {
+            return;
+        };
         if let Some(child) = self.children.get_mut(from) {
             child.stopping = true; // It ends by itself now.
         }
@@ -577,7 +728,9 @@ impl Supervisor {
             return;
         }
         let hash = match self.jobs.of(id).map(|j| &j.work) {
-            Some(Work::Query { hash, .. }) if role == Role::Runner && problem.starts_with("module ") => Some(*hash),
+            Some(Work::Query { hash, .. }) if role == Role::Runner && problem.starts_with("module ") => {
+                Some(*hash)
+            }
             _ => None,
         };
         self.end_job(id, State::Failed, problem, fix);
@@ -594,7 +747,12 @@ impl Supervisor {
         let Some(job) = self.jobs.of(id) else { return };
         if job.state == State::Running && !(role == Role::Reader && job.reader_done) {
             let what = format!("the {role} process of this query ended early");
-            self.end_job(id, State::Failed, &what, "Ask again; the operator finds the reason in the log.");
+            self.end_job(
+                id,
+                State::Failed,
+                &what,
+                "Ask again; the operator finds the reason in the log.",
+            );
         }
     }
 
@@ -609,7 +767,10 @@ impl Supervisor {
         let (owner, totals) = (job.owner.clone(), job.totals);
         if state != State::Done {
             let _ = std::fs::remove_file(self.jobs.path(id));
-            self.children.of_job(id).into_iter().for_each(|child| self.children.kill(child));
+            self.children
+                .of_job(id)
+                .into_iter()
+                .for_each(|child| self.children.kill(child));
         }
         let text = format!("{state:?}").to_lowercase();
         self.log(&Event::QueryEnded {
@@ -646,7 +807,10 @@ impl Supervisor {
     /// Cancels a query, for its owner.
     pub(super) fn cancel(&mut self, asker: &str, id: &str) -> Result<Reply, Refusal> {
         self.owned(asker, id)?;
-        if let Some(Work::Query { live: Some(instance), .. }) = self.jobs.of(id).map(|j| &j.work) {
+        if let Some(Work::Query {
+            live: Some(instance), ..
+        }) = self.jobs.of(id).map(|j| &j.work)
+        {
             let instance = *instance;
             self.stop_run(instance, "cancelled");
         }
@@ -683,8 +847,15 @@ impl Supervisor {
 
     fn forget_old_jobs(&mut self) {
         while self.jobs.all.len() > MAX_JOBS {
-            let oldest = self.jobs.all.values().filter(|j| j.is_over()).min_by_key(|j| j.created_ns);
-            let Some(id) = oldest.map(|j| j.id.clone()) else { return };
+            let oldest = self
+                .jobs
+                .all
+                .values()
+                .filter(|j| j.is_over())
+                .min_by_key(|j| j.created_ns);
+            let Some(id) = oldest.map(|j| j.id.clone()) else {
+                return;
+            };
             self.forget(&id);
         }
     }
@@ -696,22 +867,43 @@ impl Supervisor {
 
     /// Policy or registry changed: open queries that would not be allowed now end.
     pub(super) fn decide_jobs_again(&mut self) {
-        let open: Vec<String> = self.jobs.all.values().filter(|j| !j.is_over()).map(|j| j.id.clone()).collect();
+        let open: Vec<String> = self
+            .jobs
+            .all
+            .values()
+            .filter(|j| !j.is_over())
+            .map(|j| j.id.clone())
+            .collect();
         for id in open {
             if let Err(refusal) = self.job_still_allowed(&id) {
-                self.end_job(&id, State::Cancelled, refusal.detail(), "The operator changed policy or registry.");
+                self.end_job(
+                    &id,
+                    State::Cancelled,
+                    refusal.detail(),
+                    "The operator changed policy or registry.",
+                );
             }
         }
     }
 
     fn job_still_allowed(&mut self, id: &str) -> Result<(), Refusal> {
-        let Some(job) = self.jobs.all.get(id) else { return Ok(()) };
+        let Some(job) = self.jobs.all.get(id) else {
+            return Ok(());
+        };
         let principal = self.partner(&job.owner)?;
         let (action, resource) = match &job.work {
-            Work::Query { module, arguments, hash, .. } => {
+            Work::Query {
+                module,
+                arguments,
+                hash,
+                ..
+            } => {
                 let module = self.modules.get(hash).unwrap_or(module);
                 let arguments = arguments.iter().cloned().collect();
-                (Action::QueryOnDemand, Resource::Module(self.module_facts(module, &arguments, true)))
+                (
+                    Action::QueryOnDemand,
+                    Resource::Module(self.module_facts(module, &arguments, true)),
+                )
             }
             Work::Trace { .. } => {
                 let facts = self.trace_facts(job.level, job.window, job.estimate.bytes);
@@ -719,7 +911,13 @@ impl Supervisor {
             }
         };
         let (level, window, cost_bytes) = (Some(job.level), Some(job.window), job.estimate.bytes);
-        let about = Circumstances { level, window, cost_bytes, query: Some(id), filter: "" };
+        let about = Circumstances {
+            level,
+            window,
+            cost_bytes,
+            query: Some(id),
+            filter: "",
+        };
         self.decide(&principal, action, &resource, about)
     }
 }

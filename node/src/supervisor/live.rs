@@ -78,9 +78,15 @@ impl Supervisor {
         let resolved = module.resolved(arguments)?;
         let principal = self.developer_or_partner(asker)?;
         let facts = self.module_facts(&module, arguments, true);
-        let about = Circumstances { level: Some(facts.level), ..Circumstances::default() };
+        let about = Circumstances {
+            level: Some(facts.level),
+            ..Circumstances::default()
+        };
         self.decide(&principal, Action::StartModule, &Resource::Module(facts), about)?;
-        let project = self.registry.partner(asker).map_or(String::new(), |(_, p)| p.project.clone());
+        let project = self
+            .registry
+            .partner(asker)
+            .map_or(String::new(), |(_, p)| p.project.clone());
         let run = WantedRun {
             started_by: asker.to_owned(),
             arguments: arguments.clone(),
@@ -90,7 +96,9 @@ impl Supervisor {
         if !module.state.runs.contains(&run) {
             self.modules.update(&hash, |state| state.runs.push(run));
         }
-        Ok(Reply::ok(serde_json::json!({ "instance": instance, "name": module.manifest.name })))
+        Ok(Reply::ok(
+            serde_json::json!({ "instance": instance, "name": module.manifest.name }),
+        ))
     }
 
     /// Starts an instance, or finds the one that computes the same already.
@@ -109,8 +117,13 @@ impl Supervisor {
         if self.live.runs.len() >= self.config.modules.max_live as usize {
             return Err(Refusal::Busy("as many modules run as may run at once".into()));
         }
-        let export = ExportKey { level: module.manifest.level, audience: run.audience.clone() };
-        let child = self.export_for(&export).map_err(|e| Refusal::Internal(e.to_string()))?;
+        let export = ExportKey {
+            level: module.manifest.level,
+            audience: run.audience.clone(),
+        };
+        let child = self
+            .export_for(&export)
+            .map_err(|e| Refusal::Internal(e.to_string()))?;
         self.live.next += 1;
         let id = self.live.next;
         let live = LiveRun {
@@ -138,19 +151,39 @@ impl Supervisor {
 
     /// Sends an export process that just became ready all its instances.
     pub(super) fn start_instances(&mut self, child: ChildId, key: &ExportKey) {
-        let ids: Vec<u64> =
-            self.live.runs.iter().filter(|(_, r)| r.export == *key).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> = self
+            .live
+            .runs
+            .iter()
+            .filter(|(_, r)| r.export == *key)
+            .map(|(id, _)| *id)
+            .collect();
         ids.into_iter().for_each(|id| self.send_instance(child, id));
     }
 
     fn send_instance(&mut self, child: ChildId, id: u64) {
-        let Some(run) = self.live.runs.get(&id) else { return };
-        let Some(module) = self.modules.get(&run.hash) else { return };
+        let Some(run) = self.live.runs.get(&id) else {
+            return;
+        };
+        let Some(module) = self.modules.get(&run.hash) else {
+            return;
+        };
         // Packets before now belong to intervals that this instance did not see from their start.
-        let begin = if self.catalog.now_ns == 0 { 0 } else { self.catalog.now_ns + 1 };
+        let begin = if self.catalog.now_ns == 0 {
+            0
+        } else {
+            self.catalog.now_ns + 1
+        };
         let window = run.window.unwrap_or((begin, 0));
         let message = down(|down| {
-            fill_run(down.init_start_module(), module, id, &run.arguments, &run.audience, window);
+            fill_run(
+                down.init_start_module(),
+                module,
+                id,
+                &run.arguments,
+                &run.audience,
+                window,
+            );
         });
         self.children.send(child, message);
     }
@@ -176,27 +209,49 @@ impl Supervisor {
             .map(|(id, _)| *id)
             .collect();
         if mine.is_empty() {
-            return Err(Refusal::NoSuchModule(format!("no run of `{}` was started by you", module.manifest.name)));
+            return Err(Refusal::NoSuchModule(format!(
+                "no run of `{}` was started by you",
+                module.manifest.name
+            )));
         }
         for id in &mine {
             self.stop_run(*id, "asked");
         }
-        self.modules.update(&hash, |state| state.runs.retain(|r| !developer && r.started_by != asker));
-        Ok(Reply::ok(serde_json::json!({ "name": module.manifest.name, "stopped": mine.len() })))
+        self.modules.update(&hash, |state| {
+            state.runs.retain(|r| !developer && r.started_by != asker)
+        });
+        Ok(Reply::ok(
+            serde_json::json!({ "name": module.manifest.name, "stopped": mine.len() }),
+        ))
     }
 
     /// Ends all runs of a module.
     pub(super) fn stop_runs_of(&mut self, hash: &[u8; 32], why: &str) {
-        let ids: Vec<u64> = self.live.runs.iter().filter(|(_, r)| r.hash == *hash).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> = self
+            .live
+            .runs
+            .iter()
+            .filter(|(_, r)| r.hash == *hash)
+            .map(|(id, _)| *id)
+            .collect();
         ids.into_iter().for_each(|id| self.stop_run(id, why));
     }
 
     /// Ends one run; its export process ends with its last.
     pub(super) fn stop_run(&mut self, id: u64, why: &str) {
-        let Some(run) = self.live.runs.remove(&id) else { return };
-        self.log(&Event::ModuleStopped { instance: id, hash: &hex::encode(run.hash), why });
-        let Some(child) = self.children.export(&run.export) else { return };
-        self.children.send(child, down(|mut down| down.set_stop_module(id)));
+        let Some(run) = self.live.runs.remove(&id) else {
+            return;
+        };
+        self.log(&Event::ModuleStopped {
+            instance: id,
+            hash: &hex::encode(run.hash),
+            why,
+        });
+        let Some(child) = self.children.export(&run.export) else {
+            return;
+        };
+        self.children
+            .send(child, down(|mut down| down.set_stop_module(id)));
         if !self.live.runs.values().any(|other| other.export == run.export) {
             self.children.stop(child);
         }
@@ -204,7 +259,9 @@ impl Supervisor {
 
     /// An instance misbehaved; export has dropped it already.
     pub(super) fn live_fault(&mut self, id: u64, what: &str) {
-        let Some(hash) = self.live.runs.get(&id).map(|run| run.hash) else { return };
+        let Some(hash) = self.live.runs.get(&id).map(|run| run.hash) else {
+            return;
+        };
         tracing::warn!(instance = id, "module stopped: {what}");
         self.count_fault(&hash, what);
         self.stop_run(id, "fault");
@@ -225,7 +282,11 @@ impl Supervisor {
                 self.run_live(hash, &module, &run, resolved, None)
             });
             if let Err(refusal) = started {
-                tracing::warn!("module {} does not run any more: {}", module.manifest.name, refusal.detail());
+                tracing::warn!(
+                    "module {} does not run any more: {}",
+                    module.manifest.name,
+                    refusal.detail()
+                );
             }
         }
     }
@@ -233,7 +294,10 @@ impl Supervisor {
     fn may_run(&mut self, module: &Installed, run: &WantedRun) -> Result<(), Refusal> {
         let principal = self.developer_or_partner(&run.started_by)?;
         let facts = self.module_facts(module, &run.arguments, true);
-        let about = Circumstances { level: Some(facts.level), ..Circumstances::default() };
+        let about = Circumstances {
+            level: Some(facts.level),
+            ..Circumstances::default()
+        };
         self.decide(&principal, Action::StartModule, &Resource::Module(facts), about)
     }
 
@@ -241,7 +305,9 @@ impl Supervisor {
     pub(super) fn decide_live_again(&mut self) {
         let runs: Vec<(u64, LiveRun)> = self.live.iter().map(|(id, run)| (id, run.clone())).collect();
         for (id, run) in runs {
-            let Some(module) = self.modules.get(&run.hash).cloned() else { continue };
+            let Some(module) = self.modules.get(&run.hash).cloned() else {
+                continue;
+            };
             let wanted = WantedRun {
                 started_by: run.started_by,
                 arguments: run.arguments.into_iter().collect(),

@@ -69,6 +69,9 @@ pub enum SupervisorError {
     /// A key or the audit log.
     #[error(transparent)]
     Keys(#[from] como_keys::KeyError),
+    /// The root secret.
+    #[error(transparent)]
+    Admin(#[from] crate::admin::AdminError),
     /// A process does not start.
     #[error(transparent)]
     Process(#[from] crate::process::ProcessError),
@@ -137,7 +140,10 @@ impl Supervisor {
         let policy = load_policy(&config)?;
         let root = crate::admin::root_secret(&config)?;
         let keyring = Keyring::load(&layout.keyring(), &root)?;
-        let audit = AuditLog::open(&layout.audit_log(), keyring.node_signing.clone())?;
+        let mut audit = AuditLog::open(&layout.audit_log(), keyring.node_signing.clone())?;
+        crate::admin::take_events(&layout, &mut audit)?;
+        // The authority's revocation list is valid for a limited time: each start makes it anew.
+        crate::admin::renew_revocations(&layout, &registry)?;
         let launcher = children::Launcher::new(&config);
         let modules = modules::ModuleStore::open(&layout)?;
         let jobs = jobs::Jobs::open(&layout, &config)?;
@@ -167,7 +173,11 @@ impl Supervisor {
     fn begin(&mut self) -> Result<(), SupervisorError> {
         let mode = self.config.node.mode.name();
         let policy = self.policy.set_hash().to_owned();
-        self.log(&audit::Event::Started { version: env!("CARGO_PKG_VERSION"), mode, policy: &policy });
+        self.log(&audit::Event::Started {
+            version: env!("CARGO_PKG_VERSION"),
+            mode,
+            policy: &policy,
+        });
         self.load_modules();
         self.start_core_roles()?;
         Ok(())
@@ -239,6 +249,7 @@ impl Supervisor {
         let registry = Registry::load(&self.layout)?;
         let policy = load_policy(&config)?;
         self.keyring = Keyring::load(&self.layout.keyring(), &self.root)?;
+        crate::admin::take_events(&self.layout, &mut self.audit)?;
         self.config = config;
         self.registry = registry;
         self.policy = policy;
@@ -268,5 +279,7 @@ fn load_policy(config: &Config) -> Result<PolicyEngine, SupervisorError> {
 
 /// Wall time, ns since the Unix epoch: for certificates, expiry, retention and policy only.
 fn now_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_nanos() as u64)
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use como_capnp::wire_capnp as wire;
-use como_modules::{KnownRelease, Manifest, RevocationList, SignedModule, Trust, TrustedDeveloper, VerifiedModule};
+use como_modules::{
+    KnownRelease, Manifest, RevocationList, SignedModule, Trust, TrustedDeveloper, VerifiedModule,
+};
 use como_policies::{Action, Resource};
 use serde::{Deserialize, Serialize};
 
@@ -59,9 +61,17 @@ impl Installed {
     /// All arguments by name, with the manifest's defaults; refused where one does not fit.
     pub fn resolved(&self, given: &Arguments) -> Result<Vec<(String, i64)>, Refusal> {
         let given: Vec<(String, i64)> = given.iter().map(|(n, v)| (n.clone(), *v)).collect();
-        let values =
-            self.manifest.resolve_args(&given).map_err(|e| Refusal::BadArguments(first_line(&e)))?;
-        Ok(self.manifest.args.iter().map(|a| a.name.clone()).zip(values).collect())
+        let values = self
+            .manifest
+            .resolve_args(&given)
+            .map_err(|e| Refusal::BadArguments(first_line(&e)))?;
+        Ok(self
+            .manifest
+            .args
+            .iter()
+            .map(|a| a.name.clone())
+            .zip(values)
+            .collect())
     }
 
     /// Whether its rows depend on whom pseudonyms are made for.
@@ -73,7 +83,11 @@ impl Installed {
 
     /// The audience of a run for `project`: none where no pseudonym is asked for, so that all share it.
     pub fn audience(&self, project: &str) -> String {
-        if self.has_pseudonyms() { project.to_owned() } else { String::new() }
+        if self.has_pseudonyms() {
+            project.to_owned()
+        } else {
+            String::new()
+        }
     }
 }
 
@@ -90,7 +104,11 @@ impl ModuleStore {
         let folder = layout.modules();
         std::fs::create_dir_all(&folder)
             .map_err(|e| super::SupervisorError::Io(folder.display().to_string(), e))?;
-        Ok(Self { folder, installed: BTreeMap::new(), revocations: RevocationList::initial() })
+        Ok(Self {
+            folder,
+            installed: BTreeMap::new(),
+            revocations: RevocationList::initial(),
+        })
     }
 
     /// All modules.
@@ -106,7 +124,9 @@ impl ModuleStore {
     /// A module by name and perhaps hash: else the newest release of that name that may run.
     pub fn find(&self, name: &ModuleName) -> Result<([u8; 32], Installed), Refusal> {
         let missing = || {
-            let hash = name.hash.map_or(String::new(), |h| format!(" with hash {}", hex::encode(h)));
+            let hash = name
+                .hash
+                .map_or(String::new(), |h| format!(" with hash {}", hex::encode(h)));
             Refusal::NoSuchModule(format!("there is no module `{}`{hash}", name.name.escape_debug()))
         };
         self.installed
@@ -126,7 +146,10 @@ impl ModuleStore {
             .iter()
             .filter(|(_, m)| m.manifest.developer == developer && m.manifest.name == name)
             .max_by_key(|(_, m)| m.manifest.release)
-            .map(|(hash, m)| KnownRelease { release: m.manifest.release, wasm_sha256: *hash })
+            .map(|(hash, m)| KnownRelease {
+                release: m.manifest.release,
+                wasm_sha256: *hash,
+            })
     }
 
     /// Puts a module and its state on the disk, then into the store.
@@ -135,14 +158,19 @@ impl ModuleStore {
         if !file.exists() {
             write_synced(&file, &module.file)?;
         }
-        write_synced(&self.path(&hash, "json"), &serde_json::to_vec_pretty(&module.state)?)?;
+        write_synced(
+            &self.path(&hash, "json"),
+            &serde_json::to_vec_pretty(&module.state)?,
+        )?;
         self.installed.insert(hash, module);
         Ok(())
     }
 
     /// Changes the state of a module, on disk and here.
     pub fn update(&mut self, hash: &[u8; 32], change: impl FnOnce(&mut ModuleState)) {
-        let Some(module) = self.installed.get(hash) else { return };
+        let Some(module) = self.installed.get(hash) else {
+            return;
+        };
         let mut module = module.clone();
         change(&mut module.state);
         if let Err(error) = self.put(*hash, module) {
@@ -156,8 +184,13 @@ impl ModuleStore {
 
     /// Signed files and their states, as found on the disk.
     fn on_disk(&self) -> Vec<(Vec<u8>, ModuleState)> {
-        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Vec::new() };
-        let files = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "cmod"));
+        let Ok(entries) = std::fs::read_dir(&self.folder) else {
+            return Vec::new();
+        };
+        let files = entries
+            .flatten()
+            .map(|e| e.path())
+            .filter(|p| p.extension().is_some_and(|e| e == "cmod"));
         files
             .filter_map(|path| {
                 let state = std::fs::read(path.with_extension("json")).ok()?;
@@ -186,7 +219,14 @@ impl Supervisor {
                 Ok(module) => {
                     let hash = module.manifest().wasm_sha256;
                     let manifest = module.manifest().clone();
-                    self.modules.installed.insert(hash, Installed { manifest, file: Arc::new(file), state });
+                    self.modules.installed.insert(
+                        hash,
+                        Installed {
+                            manifest,
+                            file: Arc::new(file),
+                            state,
+                        },
+                    );
                 }
                 Err(error) => tracing::error!("an installed module does not load: {error}"),
             }
@@ -201,12 +241,20 @@ impl Supervisor {
         asker: &str,
         file: Vec<u8>,
     ) -> Result<([u8; 32], Installed, bool), Refusal> {
-        let verified = self.verify_module(&file).map_err(|e| Refusal::BadModule(e.to_string()))?;
+        let verified = self
+            .verify_module(&file)
+            .map_err(|e| Refusal::BadModule(e.to_string()))?;
         let manifest = verified.manifest().clone();
         let hash = manifest.wasm_sha256;
         if !self.config.modules.allows(&manifest.name) {
-            let text = format!("modules named `{}` may not be installed on this node", manifest.name);
-            return Err(Refusal::Denied { rule: text, policies: vec!["modules.allow".into()] });
+            let text = format!(
+                "modules named `{}` may not be installed on this node",
+                manifest.name
+            );
+            return Err(Refusal::Denied {
+                rule: text,
+                policies: vec!["modules.allow".into()],
+            });
         }
         let state = ModuleState {
             submitted_by: asker.to_owned(),
@@ -219,12 +267,22 @@ impl Supervisor {
         };
         let (module, known) = match self.modules.get(&hash) {
             Some(module) => (module.clone(), true),
-            None => (Installed { manifest, file: Arc::new(file), state }, false),
+            None => (
+                Installed {
+                    manifest,
+                    file: Arc::new(file),
+                    state,
+                },
+                false,
+            ),
         };
         let principal = self.developer_or_partner(asker)?;
         let facts = self.module_facts(&module, &Arguments::new(), known);
         let level = Some(facts.level);
-        let about = Circumstances { level, ..Circumstances::default() };
+        let about = Circumstances {
+            level,
+            ..Circumstances::default()
+        };
         self.decide(&principal, Action::SubmitModule, &Resource::Module(facts), about)?;
         if !known {
             if self.modules.installed.len() >= self.config.modules.max_installed as usize {
@@ -242,7 +300,10 @@ impl Supervisor {
             .filter(|d| !d.revoked)
             .filter_map(|d| {
                 let key = como_keys::signing::VerifyingKey::from_hex(&d.key).ok()?;
-                Some(TrustedDeveloper { id: d.id.to_string(), key })
+                Some(TrustedDeveloper {
+                    id: d.id.to_string(),
+                    key,
+                })
             })
             .collect();
         let last_release = |developer: &str, name: &str| self.modules.last_release(developer, name);
@@ -259,15 +320,26 @@ impl Supervisor {
         let (hash, module) = self.modules.find(name)?;
         let principal = self.developer_or_partner(asker)?;
         let facts = self.module_facts(&module, &Arguments::new(), true);
-        self.decide(&principal, Action::Revoke, &Resource::Module(facts), Circumstances::default())?;
+        self.decide(
+            &principal,
+            Action::Revoke,
+            &Resource::Module(facts),
+            Circumstances::default(),
+        )?;
         self.stop_runs_of(&hash, "revoked");
         self.modules.update(&hash, |state| {
             state.revoked = true;
             state.runs.clear();
         });
         let hash_hex = hex::encode(hash);
-        self.log(&Event::Revoked { asker, module: &module.manifest.name, hash: &hash_hex });
-        Ok(Reply::ok(serde_json::json!({ "name": module.manifest.name, "hash": hash_hex, "revoked": true })))
+        self.log(&Event::Revoked {
+            asker,
+            module: &module.manifest.name,
+            hash: &hash_hex,
+        });
+        Ok(Reply::ok(
+            serde_json::json!({ "name": module.manifest.name, "hash": hash_hex, "revoked": true }),
+        ))
     }
 
     /// A module misbehaved, live or in a query.
@@ -277,9 +349,16 @@ impl Supervisor {
             state.last_fault = what.to_owned();
             state.blacklisted |= state.faults >= FAULTS_UNTIL_BLACKLISTED;
         });
-        let (faults, blacklisted) =
-            self.modules.get(hash).map_or((1, false), |m| (m.state.faults, m.state.blacklisted));
-        self.log(&Event::ModuleFault { hash: &hex::encode(hash), what, faults, blacklisted });
+        let (faults, blacklisted) = self
+            .modules
+            .get(hash)
+            .map_or((1, false), |m| (m.state.faults, m.state.blacklisted));
+        self.log(&Event::ModuleFault {
+            hash: &hex::encode(hash),
+            what,
+            faults,
+            blacklisted,
+        });
     }
 }
 

@@ -39,12 +39,19 @@ impl Supervisor {
             return Err(Refusal::OutsideTrace("the trace is empty".into()));
         };
         if !window.overlaps(coverage) {
-            return Err(Refusal::OutsideTrace(format!("the trace reaches over {coverage}, asked was {window}")));
+            return Err(Refusal::OutsideTrace(format!(
+                "the trace reaches over {coverage}, asked was {window}"
+            )));
         }
         let mut gaps = Vec::new();
         let mut missing = |from_ns: u64, to_ns: u64| {
             if from_ns < to_ns {
-                gaps.push(Gap { from_ns, to_ns, cause: "not in the trace".into(), count: None });
+                gaps.push(Gap {
+                    from_ns,
+                    to_ns,
+                    cause: "not in the trace".into(),
+                    count: None,
+                });
             }
         };
         missing(window.from_ns, coverage.from_ns.min(window.to_ns));
@@ -53,10 +60,19 @@ impl Supervisor {
     }
 
     /// Parses a filter for a view at `level`; pseudonyms must belong to one epoch.
-    pub(super) fn check_filter(&self, text: &str, level: AccessLevel, window: Window) -> Result<String, Refusal> {
+    pub(super) fn check_filter(
+        &self,
+        text: &str,
+        level: AccessLevel,
+        window: Window,
+    ) -> Result<String, Refusal> {
         let filter = Filter::parse(text).map_err(|e| Refusal::BadFilter(e.to_string()))?;
-        let mut epochs: Vec<u32> =
-            self.catalog.segments_in(window).iter().map(|(_, s)| s.mapping_epoch).collect();
+        let mut epochs: Vec<u32> = self
+            .catalog
+            .segments_in(window)
+            .iter()
+            .map(|(_, s)| s.mapping_epoch)
+            .collect();
         epochs.sort_unstable();
         epochs.dedup();
         if level < AccessLevel::Headers && filter.names_pseudonyms() && epochs.len() > 1 {
@@ -114,7 +130,12 @@ impl Supervisor {
     /// The header of the dataset that will answer a job: decided here, only filled by the runner.
     pub(super) fn dataset_header(&self, job: &Job, gaps: Vec<Gap>, mapping_epoch: u32) -> Header {
         let (kind, schema, module, audience) = match &job.work {
-            Work::Query { module, arguments, audience, .. } => {
+            Work::Query {
+                module,
+                arguments,
+                audience,
+                ..
+            } => {
                 let manifest = &module.manifest;
                 let time = Field {
                     name: "time".into(),
@@ -137,11 +158,21 @@ impl Supervisor {
                     args: arguments.clone(),
                 };
                 let fields = std::iter::once(time).chain(columns).collect();
-                (Kind::Table, Schema::Table(fields), Some(reference), audience.clone())
+                (
+                    Kind::Table,
+                    Schema::Table(fields),
+                    Some(reference),
+                    audience.clone(),
+                )
             }
-            Work::Trace { link_type, audience } => {
-                (Kind::Packets, Schema::Packets { link_type: *link_type }, None, audience.clone())
-            }
+            Work::Trace { link_type, audience } => (
+                Kind::Packets,
+                Schema::Packets {
+                    link_type: *link_type,
+                },
+                None,
+                audience.clone(),
+            ),
         };
         Header {
             node: self.config.node.name.to_string(),
@@ -177,12 +208,18 @@ impl Supervisor {
             .collect::<Result<Vec<_>, como_keys::KeyError>>()
             .map_err(|e| Refusal::Destroyed(e.to_string()))?;
         // Pseudonyms that were handed out must come out the same after a restart.
-        self.save_keyring().map_err(|e| Refusal::Internal(e.to_string()))?;
+        self.save_keyring()
+            .map_err(|e| Refusal::Internal(e.to_string()))?;
         Ok(keys)
     }
 
     /// First message of a reader of the past trace.
-    pub(super) fn reader_start(&self, job: &Job, grants: &[SegmentGrant], audience: &[(u32, MappingKey)]) -> Vec<u8> {
+    pub(super) fn reader_start(
+        &self,
+        job: &Job,
+        grants: &[SegmentGrant],
+        audience: &[(u32, MappingKey)],
+    ) -> Vec<u8> {
         let node_key = self.keyring.node_signing.verifying_key().to_bytes();
         let directory = self.layout.segments();
         down(|down| {
@@ -203,7 +240,10 @@ impl Supervisor {
                 columns.sort_unstable();
                 columns.dedup();
                 let mut list = start.reborrow().init_columns(columns.len() as u32);
-                columns.iter().enumerate().for_each(|(i, c)| list.set(i as u32, *c));
+                columns
+                    .iter()
+                    .enumerate()
+                    .for_each(|(i, c)| list.set(i as u32, *c));
             } else {
                 start.set_frames(true);
             }
@@ -230,17 +270,31 @@ impl Supervisor {
     }
 
     /// First message of a runner.
-    pub(super) fn runner_start(&self, job: &Job, header: &Header, recipients: &[Vec<u8>], stored: bool) -> Vec<u8> {
+    pub(super) fn runner_start(
+        &self,
+        job: &Job,
+        header: &Header,
+        recipients: &[Vec<u8>],
+        stored: bool,
+    ) -> Vec<u8> {
         let header = header.to_message();
         down(|down| {
             let mut start = down.init_start_runner();
             start.set_header(&header);
             let mut list = start.reborrow().init_recipients(recipients.len() as u32);
-            recipients.iter().enumerate().for_each(|(i, r)| list.set(i as u32, r));
+            recipients
+                .iter()
+                .enumerate()
+                .for_each(|(i, r)| list.set(i as u32, r));
             match &job.work {
                 Work::Trace { .. } => start.set_packets(()),
                 Work::Query { .. } if stored => start.set_records(()),
-                Work::Query { module, arguments, audience, .. } => {
+                Work::Query {
+                    module,
+                    arguments,
+                    audience,
+                    ..
+                } => {
                     let window = (job.window.from_ns, job.window.to_ns);
                     fill_run(start.init_module(), module, 0, arguments, audience, window);
                 }

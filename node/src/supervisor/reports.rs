@@ -32,8 +32,6 @@ pub(super) struct Reports {
     pub ready_once: BTreeSet<&'static str>,
     /// The last failure that each role reported.
     pub failures: BTreeMap<&'static str, String>,
-    /// Where capture last resumed, and the acknowledgements it had then: progress is judged by it.
-    pub capture_acked_at_start: u64,
 }
 
 /// How capture is.
@@ -74,7 +72,9 @@ impl Reports {
 impl Supervisor {
     /// Takes one message of a role.
     pub(super) fn said(&mut self, from: ChildId, frame: Frame) {
-        let Some(child) = self.children.get(from) else { return };
+        let Some(child) = self.children.get(from) else {
+            return;
+        };
         let role = child.role;
         if let Err(error) = self.take(from, role, &frame.bytes) {
             // Never answer a role that breaks the protocol: it may be somebody else's program by now.
@@ -106,7 +106,9 @@ impl Supervisor {
             (Role::Storage, Which::SegmentGone(id)) => {
                 let id: [u8; 16] = array(id?)?;
                 self.catalog.remove_segment(&id);
-                self.log(&Event::Expired { segment: &hex::encode(id) });
+                self.log(&Event::Expired {
+                    segment: &hex::encode(id),
+                });
             }
             (Role::Storage, Which::Records(state)) => self.record_state(state?)?,
             (Role::Storage, Which::RecordsGone(file)) => self.catalog.remove_records(file?.to_str()?),
@@ -125,19 +127,29 @@ impl Supervisor {
                 self.live_fault(fault.get_instance(), &text(fault.get_what())?);
             }
             (Role::Export, Which::Usage(usage)) => self.live.take_usage(usage?),
-            _ => return Err(capnp::Error::failed("a message that this role never sends".into())),
+            _ => {
+                return Err(capnp::Error::failed(
+                    "a message that this role never sends".into(),
+                ));
+            }
         }
         Ok(())
     }
 
     fn role_ready(&mut self, id: ChildId, sandbox: &str) {
-        let Some(child) = self.children.get_mut(id) else { return };
+        let Some(child) = self.children.get_mut(id) else {
+            return;
+        };
         child.ready = true;
         child.sandbox = sandbox.to_owned();
         let (role, purpose) = (child.role, child.purpose.clone());
         self.roles.ready_once.insert(role.name());
         self.roles.failures.remove(role.name());
-        tracing::info!(role = role.name(), pid = child.pid, "ready, confined by {sandbox}");
+        tracing::info!(
+            role = role.name(),
+            pid = child.pid,
+            "ready, confined by {sandbox}"
+        );
         self.connect(id);
         if let Purpose::Export(key) = purpose {
             self.start_instances(id, &key);
@@ -145,7 +157,9 @@ impl Supervisor {
     }
 
     fn role_failed(&mut self, id: ChildId, role: Role, what: String) {
-        let Some(child) = self.children.get(id) else { return };
+        let Some(child) = self.children.get(id) else {
+            return;
+        };
         tracing::error!(role = role.name(), "{what}");
         match child.purpose.clone() {
             Purpose::Job(job) => self.job_failed(&job, role, &what),
@@ -169,7 +183,10 @@ impl Supervisor {
             now.saturating_sub(CLOCK_SLACK_NS),
             now + RUN_CERTIFICATE_NS,
         );
-        self.children.send(from, down(|mut down| down.set_certificate(&certificate.to_bytes())));
+        self.children.send(
+            from,
+            down(|mut down| down.set_certificate(&certificate.to_bytes())),
+        );
         Ok(())
     }
 
@@ -189,22 +206,8 @@ impl Supervisor {
             source_done: report.get_source_done(),
             warning,
         };
-        if report.get_acked() > 0 {
-            self.wiring.suspect_deaths = 0;
-        }
         self.catalog.now_ns = self.catalog.now_ns.max(report.get_now_ns());
         Ok(())
-    }
-
-    /// Capture died. Without an acknowledged packet since its start, something at the place where it
-    /// resumed may be what kills it.
-    pub(super) fn suspect_capture(&mut self) {
-        if self.roles.capture.acknowledged == 0 {
-            self.wiring.suspect_deaths = self.wiring.suspect_deaths.saturating_add(1);
-        } else {
-            self.wiring.suspect_deaths = 1;
-        }
-        self.roles.capture.acknowledged = 0;
     }
 
     fn segment_state(&mut self, state: wire::segment_state::Reader<'_>) -> capnp::Result<()> {
@@ -235,10 +238,9 @@ impl Supervisor {
             let coverage = Coverage {
                 file: text(state.get_file())?,
                 window,
-                sealing_epoch: header.sealing_epoch,
-                output_level: header.output_level.as_u8(),
             };
-            self.catalog.put_records(MetricKey(header.metric), coverage, state.get_new_hole());
+            self.catalog
+                .put_records(MetricKey(header.metric), coverage, state.get_new_hole());
         }
         Ok(())
     }

@@ -103,7 +103,9 @@ impl Nonces {
             self.0.retain(|_, expiry| *expiry > now_ns);
         }
         if self.0.len() >= MAX_NONCES {
-            return Err(Refusal::Busy(format!("{MAX_NONCES} requests came within ten minutes")));
+            return Err(Refusal::Busy(format!(
+                "{MAX_NONCES} requests came within ten minutes"
+            )));
         }
         match self.0.insert(nonce, expiry_ns) {
             None => Ok(()),
@@ -133,7 +135,9 @@ pub fn authenticate(
     let key_id = envelope.get_key_id()?;
     let known = keys(tls_asker);
     if known.is_empty() {
-        return Err(Refusal::Unknown(format!("{tls_asker} has no request key on this node")));
+        return Err(Refusal::Unknown(format!(
+            "{tls_asker} has no request key on this node"
+        )));
     }
     let key = known
         .iter()
@@ -145,18 +149,27 @@ pub fn authenticate(
     let message = como_capnp::read_message(bytes)?;
     let request: api::request::Reader<'_> = message.get_root()?;
     if request.get_version() != REQUEST_VERSION {
-        return Err(Refusal::Malformed(format!("request version {} is not known here", request.get_version())));
+        return Err(Refusal::Malformed(format!(
+            "request version {} is not known here",
+            request.get_version()
+        )));
     }
     let (meant, asker) = (text(request.get_node())?, text(request.get_asker())?);
     if meant != node {
-        return Err(Refusal::NotAuthentic(format!("the request is for {meant}, this is {node}")));
+        return Err(Refusal::NotAuthentic(format!(
+            "the request is for {meant}, this is {node}"
+        )));
     }
     if asker != tls_asker {
-        return Err(Refusal::NotAuthentic(format!("the request is by {asker}, the connection by {tls_asker}")));
+        return Err(Refusal::NotAuthentic(format!(
+            "the request is by {asker}, the connection by {tls_asker}"
+        )));
     }
     let expiry_ns = request.get_expiry_ns();
     if expiry_ns <= now_ns || expiry_ns > now_ns + MAX_EXPIRY_AHEAD_NS {
-        return Err(Refusal::NotAuthentic("the request has expired, or its clock is off".into()));
+        return Err(Refusal::NotAuthentic(
+            "the request has expired, or its clock is off".into(),
+        ));
     }
     nonces.take(array(request.get_nonce()?)?, expiry_ns, now_ns)?;
     read(request)
@@ -164,14 +177,17 @@ pub fn authenticate(
 
 fn read(request: api::request::Reader<'_>) -> Result<Request, Refusal> {
     use api::request::Which;
-    let which = request
-        .which()
-        .map_err(|_| Refusal::Malformed("this node is older than the request: it asks for something unknown".into()))?;
+    let which = request.which().map_err(|_| {
+        Refusal::Malformed("this node is older than the request: it asks for something unknown".into())
+    })?;
     Ok(match which {
         Which::SubmitModule(submit) => Request::SubmitModule(submit?.get_module()?.to_vec()),
         Which::StartModule(start) => {
             let start = start?;
-            Request::StartModule(module_name(start.get_module()?)?, arguments(start.get_arguments()?)?)
+            Request::StartModule(
+                module_name(start.get_module()?)?,
+                arguments(start.get_arguments()?)?,
+            )
         }
         Which::StopModule(module) => Request::StopModule(module_name(module?)?),
         Which::ListModules(()) => Request::ListModules,
@@ -223,14 +239,22 @@ fn level(number: u8) -> Result<AccessLevel, Refusal> {
 fn module_name(module: api::module_ref::Reader<'_>) -> Result<ModuleName, Refusal> {
     let hash = module.get_hash()?;
     let hash = if hash.is_empty() { None } else { Some(array(hash)?) };
-    Ok(ModuleName { name: text(module.get_name())?, hash })
+    Ok(ModuleName {
+        name: text(module.get_name())?,
+        hash,
+    })
 }
 
 fn arguments(list: capnp::struct_list::Reader<'_, api::argument::Owned>) -> Result<Arguments, Refusal> {
     if list.len() > MAX_ARGUMENTS {
-        return Err(Refusal::BadArguments(format!("{} arguments, at most {MAX_ARGUMENTS}", list.len())));
+        return Err(Refusal::BadArguments(format!(
+            "{} arguments, at most {MAX_ARGUMENTS}",
+            list.len()
+        )));
     }
-    list.iter().map(|a| Ok((text(a.get_name())?, a.get_value()))).collect()
+    list.iter()
+        .map(|a| Ok((text(a.get_name())?, a.get_value())))
+        .collect()
 }
 
 /// The first line of an error: what is wrong.
@@ -256,8 +280,14 @@ mod tests {
         to_ns: u64,
     }
 
-    const GOOD: Letter =
-        Letter { node: NODE, asker: ASKER, nonce: [1; 16], expiry_ns: NOW + 1, from_ns: 5, to_ns: 1_500_000 };
+    const GOOD: Letter = Letter {
+        node: NODE,
+        asker: ASKER,
+        nonce: [1; 16],
+        expiry_ns: NOW + 1,
+        from_ns: 5,
+        to_ns: 1_500_000,
+    };
 
     fn sealed(letter: &Letter, key: &SigningKey) -> Vec<u8> {
         let mut message = capnp::message::Builder::new_default();
@@ -281,7 +311,13 @@ mod tests {
     }
 
     fn check(bytes: &[u8], key: &SigningKey, nonces: &mut Nonces) -> Result<Request, Refusal> {
-        let known = |id: &str| if id == ASKER { vec![key.verifying_key()] } else { vec![] };
+        let known = |id: &str| {
+            if id == ASKER {
+                vec![key.verifying_key()]
+            } else {
+                vec![]
+            }
+        };
         authenticate(bytes, ASKER, NODE, known, NOW, nonces)
     }
 
@@ -294,31 +330,85 @@ mod tests {
         let key = SigningKey::generate();
         let mut nonces = Nonces::default();
         let bytes = sealed(&GOOD, &key);
-        let Request::Trace(asked) = check(&bytes, &key, &mut nonces).unwrap() else { panic!("not a trace") };
-        assert_eq!((asked.window.from_ns, asked.window.to_ns), (0, 2_000_000), "snapped to 1 ms");
-        assert_eq!(kind(check(&bytes, &key, &mut nonces)), "not-authentic", "replayed");
+        let Request::Trace(asked) = check(&bytes, &key, &mut nonces).unwrap() else {
+            panic!("not a trace")
+        };
+        assert_eq!(
+            (asked.window.from_ns, asked.window.to_ns),
+            (0, 2_000_000),
+            "snapped to 1 ms"
+        );
+        assert_eq!(
+            kind(check(&bytes, &key, &mut nonces)),
+            "not-authentic",
+            "replayed"
+        );
         let fresh = || Nonces::default();
         let with = |letter: Letter| kind(check(&sealed(&letter, &key), &key, &mut fresh()));
-        assert_eq!(with(Letter { node: "spiffe://c.example/o/other", ..GOOD }), "not-authentic");
-        assert_eq!(with(Letter { asker: "spiffe://c.example/o/eve", ..GOOD }), "not-authentic");
-        assert_eq!(with(Letter { expiry_ns: NOW, ..GOOD }), "not-authentic");
-        assert_eq!(with(Letter { expiry_ns: NOW + MAX_EXPIRY_AHEAD_NS + 1, ..GOOD }), "not-authentic");
-        assert_eq!(with(Letter { from_ns: 9, to_ns: 3, ..GOOD }), "bad-window");
-        assert_eq!(with(Letter { from_ns: 9, to_ns: 9, ..GOOD }), "bad-window");
+        assert_eq!(
+            with(Letter {
+                node: "spiffe://c.example/o/other",
+                ..GOOD
+            }),
+            "not-authentic"
+        );
+        assert_eq!(
+            with(Letter {
+                asker: "spiffe://c.example/o/eve",
+                ..GOOD
+            }),
+            "not-authentic"
+        );
+        assert_eq!(
+            with(Letter {
+                expiry_ns: NOW,
+                ..GOOD
+            }),
+            "not-authentic"
+        );
+        assert_eq!(
+            with(Letter {
+                expiry_ns: NOW + MAX_EXPIRY_AHEAD_NS + 1,
+                ..GOOD
+            }),
+            "not-authentic"
+        );
+        assert_eq!(
+            with(Letter {
+                from_ns: 9,
+                to_ns: 3,
+                ..GOOD
+            }),
+            "bad-window"
+        );
+        assert_eq!(
+            with(Letter {
+                from_ns: 9,
+                to_ns: 9,
+                ..GOOD
+            }),
+            "bad-window"
+        );
         assert_eq!(with(GOOD), "accepted");
     }
 
     #[test]
     fn another_key_or_any_flipped_bit_is_refused() {
         let (key, other) = (SigningKey::generate(), SigningKey::generate());
-        assert_eq!(kind(check(&sealed(&GOOD, &other), &key, &mut Nonces::default())), "not-authentic");
+        assert_eq!(
+            kind(check(&sealed(&GOOD, &other), &key, &mut Nonces::default())),
+            "not-authentic"
+        );
         let good = sealed(&GOOD, &key);
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             if let Ok(request) = check(&bad, &key, &mut Nonces::default()) {
                 // Padding of the outer message is not signed; what was asked is the same.
-                assert!(matches!(request, Request::Trace(t) if t.window.to_ns == 2_000_000), "bit {bit}");
+                assert!(
+                    matches!(request, Request::Trace(t) if t.window.to_ns == 2_000_000),
+                    "bit {bit}"
+                );
             }
         }
     }
@@ -326,7 +416,14 @@ mod tests {
     #[test]
     fn an_unregistered_asker_is_told_to_register() {
         let key = SigningKey::generate();
-        let result = authenticate(&sealed(&GOOD, &key), ASKER, NODE, |_| vec![], NOW, &mut Nonces::default());
+        let result = authenticate(
+            &sealed(&GOOD, &key),
+            ASKER,
+            NODE,
+            |_| vec![],
+            NOW,
+            &mut Nonces::default(),
+        );
         assert_eq!(kind(result), "unknown-asker");
     }
 

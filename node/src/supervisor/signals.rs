@@ -31,7 +31,10 @@ impl PidFile {
             let mut pid = String::new();
             let _ = file.read_to_string(&mut pid);
             let pid = pid.trim().parse().unwrap_or(0);
-            return Err(SupervisorError::AlreadyRunning(layout.root().display().to_string(), pid));
+            return Err(SupervisorError::AlreadyRunning(
+                layout.root().display().to_string(),
+                pid,
+            ));
         }
         file.set_len(0).and_then(|()| file.rewind()).map_err(fail)?;
         writeln!(file, "{}", std::process::id()).map_err(fail)?;
@@ -44,7 +47,11 @@ pub(super) fn forward(events: Sender<Event>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            let event = if signal == SIGHUP { Event::Reload } else { Event::Stop };
+            let event = if signal == SIGHUP {
+                Event::Reload
+            } else {
+                Event::Stop
+            };
             if events.send(event).is_err() {
                 return;
             }

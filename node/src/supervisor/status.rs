@@ -62,19 +62,19 @@ impl Supervisor {
             .filter(|level| (AccessLevel::Anonymized..=self.config.trace.retain).contains(level))
             .collect();
         let ceiling = self.registry.partner(asker).map(|(_, partner)| partner.ceiling);
-        let segments = self.catalog.segments().map(|(_, s)| s);
-        let unsealed = segments.clone().filter(|s| s.end == SegmentEnd::Unsealed).count();
+        let segments: Vec<_> = self.catalog.segments().map(|(_, s)| s).collect();
+        let unsealed = segments.iter().filter(|s| s.end == SegmentEnd::Unsealed).count();
         Reply::ok(json!({
             "node": self.config.node.name.as_str(),
             "node_key": self.keyring.node_signing.verifying_key().hex(),
             "now_ns": self.catalog.now_ns,
             "coverage": self.catalog.coverage(),
-            "segments": segments.clone().count(),
+            "segments": segments.len(),
             "unsealed_segments": unsealed,
-            "packets": segments.clone().map(|s| s.packets).sum::<u64>(),
-            "captured_bytes": segments.clone().map(|s| s.captured_bytes).sum::<u64>(),
-            "stored_bytes": segments.clone().map(|s| s.bytes).sum::<u64>(),
-            "lost_packets": segments.map(|s| s.lost).sum::<u64>(),
+            "packets": segments.iter().map(|s| s.packets).sum::<u64>(),
+            "captured_bytes": segments.iter().map(|s| s.captured_bytes).sum::<u64>(),
+            "stored_bytes": segments.iter().map(|s| s.bytes).sum::<u64>(),
+            "lost_packets": segments.iter().map(|s| s.lost).sum::<u64>(),
             "record_files": self.catalog.record_files(),
             "levels": levels,
             "your_ceiling": ceiling,
@@ -93,7 +93,12 @@ impl Supervisor {
     /// The installed modules.
     pub(super) fn modules_reply(&mut self, asker: &str) -> Result<Reply, Refusal> {
         let principal = self.developer_or_partner(asker)?;
-        self.decide(&principal, Action::Status, &Resource::Node, Circumstances::default())?;
+        self.decide(
+            &principal,
+            Action::Status,
+            &Resource::Node,
+            Circumstances::default(),
+        )?;
         let modules: Vec<Value> = self
             .modules
             .iter()
@@ -133,25 +138,80 @@ impl Supervisor {
         let (capture, storage) = (&self.roles.capture, &self.roles.storage);
         let mut out = String::new();
         let mut put = |name: &str, kind: &str, help: &str, value: u64| {
-            let _ = write!(out, "# HELP como_{name} {help}\n# TYPE como_{name} {kind}\ncomo_{name} {value}\n");
+            let _ = write!(
+                out,
+                "# HELP como_{name} {help}\n# TYPE como_{name} {kind}\ncomo_{name} {value}\n"
+            );
         };
-        put("capture_packets_total", "counter", "Packets taken from the source by this run.", capture.packets);
+        put(
+            "capture_packets_total",
+            "counter",
+            "Packets taken from the source by this run.",
+            capture.packets,
+        );
         put("capture_bytes_total", "counter", "Captured bytes.", capture.bytes);
-        put("capture_lost_packets_total", "counter", "Packets lost before or in capture.", capture.lost);
-        put("capture_shed_packets_total", "counter", "Packets that live modules did not see.", capture.shed);
-        put("capture_poisoned_packets_total", "counter", "Packets stored undissected.", capture.poisoned);
-        put("trace_segments", "gauge", "Segments in the ring.", u64::from(storage.segments));
-        put("trace_bytes", "gauge", "Bytes of the ring on disk.", storage.bytes);
-        put("disk_free_bytes", "gauge", "Free bytes of the disk.", storage.free_bytes);
-        put("disk_full", "gauge", "1 while the disk is full.", storage.disk_full.into());
-        put("processes", "gauge", "Running processes.", self.children.iter().count() as u64);
+        put(
+            "capture_lost_packets_total",
+            "counter",
+            "Packets lost before or in capture.",
+            capture.lost,
+        );
+        put(
+            "capture_shed_packets_total",
+            "counter",
+            "Packets that live modules did not see.",
+            capture.shed,
+        );
+        put(
+            "capture_poisoned_packets_total",
+            "counter",
+            "Packets stored undissected.",
+            capture.poisoned,
+        );
+        put(
+            "trace_segments",
+            "gauge",
+            "Segments in the ring.",
+            u64::from(storage.segments),
+        );
+        put(
+            "trace_bytes",
+            "gauge",
+            "Bytes of the ring on disk.",
+            storage.bytes,
+        );
+        put(
+            "disk_free_bytes",
+            "gauge",
+            "Free bytes of the disk.",
+            storage.free_bytes,
+        );
+        put(
+            "disk_full",
+            "gauge",
+            "1 while the disk is full.",
+            storage.disk_full.into(),
+        );
+        put(
+            "processes",
+            "gauge",
+            "Running processes.",
+            self.children.iter().count() as u64,
+        );
         for (name, help, value) in [
-            ("packets_total", "Packets that the module saw.", (|u| u.packets) as fn(&super::live::Usage) -> u64),
+            (
+                "packets_total",
+                "Packets that the module saw.",
+                (|u| u.packets) as fn(&super::live::Usage) -> u64,
+            ),
             ("fuel_total", "Fuel that the module used.", |u| u.fuel),
             ("wall_ns_total", "Wall time of the module, ns.", |u| u.wall_ns),
             ("rows_total", "Rows that the module stored.", |u| u.rows),
         ] {
-            let _ = write!(out, "# HELP como_module_{name} {help}\n# TYPE como_module_{name} counter\n");
+            let _ = write!(
+                out,
+                "# HELP como_module_{name} {help}\n# TYPE como_module_{name} counter\n"
+            );
             for (id, run) in self.live.iter() {
                 let _ = writeln!(
                     out,

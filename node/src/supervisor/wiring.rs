@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use como_policies::AccessLevel;
-
 use super::audit::Event;
 use super::children::{Child, ChildId, ExportKey, Purpose, describe_end};
 use super::{Supervisor, SupervisorError};
@@ -25,8 +23,6 @@ const STEADY: Duration = Duration::from_secs(10);
 pub(super) struct Wiring {
     due: Vec<(Instant, Role, Purpose)>,
     deaths: BTreeMap<&'static str, u32>,
-    /// Deaths of capture in a row at one place of its source.
-    pub suspect_deaths: u16,
 }
 
 impl Wiring {
@@ -64,14 +60,13 @@ impl Supervisor {
         // Storage reports all that it finds; what was known before may be gone.
         self.catalog.clear();
         let uids = self.children.uids();
-        for folder in [self.layout.segments(), self.layout.records()] {
+        for folder in [self.layout.trace(), self.layout.segments(), self.layout.records()] {
             uids.give(&folder, Role::Storage)
                 .map_err(|e| SupervisorError::Io(folder.display().to_string(), e))?;
         }
         Ok(wire::down(|down| {
             let mut start = down.init_start_storage();
-            start.set_segments(self.layout.segments().to_string_lossy().as_ref());
-            start.set_records(self.layout.records().to_string_lossy().as_ref());
+            start.set_directory(self.layout.trace().to_string_lossy().as_ref());
             start.set_ring_bytes(self.config.trace.ring_bytes);
             start.set_records_bytes(self.config.records.ring_bytes);
         }))
@@ -86,9 +81,15 @@ impl Supervisor {
             start.set_retain(config.trace.retain.as_u8());
             start.set_segment_bytes(config.trace.segment_bytes);
             start.set_queue_bytes(config.trace.queue_bytes);
-            start.set_suspect_deaths(self.wiring.suspect_deaths);
             match &config.source {
-                Source::Live { interface, filter, snaplen, buffer_bytes, promiscuous, workers } => {
+                Source::Live {
+                    interface,
+                    filter,
+                    snaplen,
+                    buffer_bytes,
+                    promiscuous,
+                    workers,
+                } => {
                     start.set_workers(*workers);
                     let mut live = start.init_source().init_live();
                     live.set_interface(interface);
@@ -124,7 +125,9 @@ impl Supervisor {
 
     /// Sends the current authorities and revocation lists to the query process.
     pub(super) fn send_trust(&mut self) {
-        let Some(query) = self.children.ready(Role::Query) else { return };
+        let Some(query) = self.children.ready(Role::Query) else {
+            return;
+        };
         match self.authorities() {
             Ok(authorities) => {
                 let message = wire::down(|down| fill_trust(down.init_trust(), &authorities));
@@ -160,12 +163,16 @@ impl Supervisor {
             start.set_level(key.level.as_u8());
             start.set_audience(&key.audience);
         });
-        Ok(self.children.start(Role::Export, Purpose::Export(key.clone()), first)?)
+        Ok(self
+            .children
+            .start(Role::Export, Purpose::Export(key.clone()), first)?)
     }
 
     /// A role's sandbox is in force: link it with its peers that are ready too.
     pub(super) fn connect(&mut self, id: ChildId) {
-        let Some(child) = self.children.get(id) else { return };
+        let Some(child) = self.children.get(id) else {
+            return;
+        };
         let storage = self.children.ready(Role::Storage);
         let capture = self.children.ready(Role::Capture);
         let exports: Vec<(ChildId, ExportKey)> = self
@@ -182,13 +189,17 @@ impl Supervisor {
                 if let Some(capture) = capture {
                     self.link(capture, id, 0);
                 }
-                exports.iter().for_each(|(export, _)| self.link(*export, id, export.0));
+                exports
+                    .iter()
+                    .for_each(|(export, _)| self.link(*export, id, export.0));
             }
             Role::Capture => {
                 if let Some(storage) = storage {
                     self.link(id, storage, 0);
                 }
-                exports.iter().for_each(|(export, key)| self.subscribe(id, *export, key));
+                exports
+                    .iter()
+                    .for_each(|(export, key)| self.subscribe(id, *export, key));
             }
             Role::Export => {
                 if let Some(storage) = storage {
@@ -204,12 +215,16 @@ impl Supervisor {
 
     /// Hands both ends of a new link out; each side drops an older one.
     pub(super) fn link(&mut self, one: ChildId, other: ChildId, number: u64) {
-        let (Some(a), Some(b)) = (self.children.get(one), self.children.get(other)) else { return };
+        let (Some(a), Some(b)) = (self.children.get(one), self.children.get(other)) else {
+            return;
+        };
         let (a, b) = (a.role, b.role);
         match link::pair() {
             Ok((end_a, end_b)) => {
-                self.children.send_with(one, wire::peer(b.name(), number), vec![end_a]);
-                self.children.send_with(other, wire::peer(a.name(), number), vec![end_b]);
+                self.children
+                    .send_with(one, wire::peer(b.name(), number), vec![end_a]);
+                self.children
+                    .send_with(other, wire::peer(a.name(), number), vec![end_b]);
             }
             Err(error) => tracing::error!("no link between {a} and {b}: {error}"),
         }
@@ -252,16 +267,24 @@ impl Supervisor {
         id: ChildId,
         status: &std::io::Result<std::process::ExitStatus>,
     ) -> Result<(), SupervisorError> {
-        let Some(child) = self.children.remove(id) else { return Ok(()) };
+        let Some(child) = self.children.remove(id) else {
+            return Ok(());
+        };
         let end = describe_end(status);
         let expected = child.stopping || self.stopping.is_some() || matches!(&child.purpose, Purpose::Job(_));
         if !expected || !status.as_ref().is_ok_and(|s| s.success()) {
             let role = child.role.name();
             tracing::warn!(role, pid = child.pid, "process ended: {end}");
-            self.log(&Event::Died { role, pid: child.pid, end: &end, restart: !expected });
+            self.log(&Event::Died {
+                role,
+                pid: child.pid,
+                end: &end,
+                restart: !expected,
+            });
         }
         if let (Role::Export, Some(capture)) = (child.role, self.children.ready(Role::Capture)) {
-            self.children.send(capture, wire::down(|mut down| down.set_unsubscribe(id.0 as u32)));
+            self.children
+                .send(capture, wire::down(|mut down| down.set_unsubscribe(id.0 as u32)));
         }
         match &child.purpose {
             Purpose::Job(job) => self.job_process_ended(&job.clone(), child.role),
@@ -275,23 +298,26 @@ impl Supervisor {
     fn schedule_restart(&mut self, child: &Child) {
         let lived = child.started.elapsed();
         self.roles.forget(child.role);
-        if !child.ready && self.roles.ready_once.insert(child.role.name()) && self.started.elapsed() < STEADY {
+        if !child.ready && self.roles.ready_once.insert(child.role.name()) && self.started.elapsed() < STEADY
+        {
             // It never worked: a wrong setting, not an accident. Better to stop at once than to limp.
-            self.failure.get_or_insert_with(|| format!("the {} process does not start", child.role));
+            self.failure
+                .get_or_insert_with(|| format!("the {} process does not start", child.role));
             self.stop_all();
             return;
         }
-        if child.role == Role::Capture {
-            self.suspect_capture();
-        }
         let wait = self.wiring.backoff(child.role, lived);
-        self.wiring.due.push((Instant::now() + wait, child.role, child.purpose.clone()));
+        self.wiring
+            .due
+            .push((Instant::now() + wait, child.role, child.purpose.clone()));
     }
 
     /// Starts roles whose wait is over.
     pub(super) fn restart_due_roles(&mut self) -> Result<(), SupervisorError> {
         let now = Instant::now();
-        let (due, later) = std::mem::take(&mut self.wiring.due).into_iter().partition(|(at, ..)| *at <= now);
+        let (due, later) = std::mem::take(&mut self.wiring.due)
+            .into_iter()
+            .partition(|(at, ..)| *at <= now);
         self.wiring.due = later;
         let due: Vec<(Instant, Role, Purpose)> = due;
         for (_, role, purpose) in due {
@@ -306,9 +332,14 @@ impl Supervisor {
 
     /// The next step of an orderly stop: first those that produce, then storage.
     pub(super) fn stop_next(&mut self) {
-        let running: Vec<(ChildId, Role, bool)> =
-            self.children.iter().map(|(id, c)| (id, c.role, c.stopping)).collect();
-        let producers = running.iter().any(|(_, role, _)| matches!(role, Role::Capture | Role::Export));
+        let running: Vec<(ChildId, Role, bool)> = self
+            .children
+            .iter()
+            .map(|(id, c)| (id, c.role, c.stopping))
+            .collect();
+        let producers = running
+            .iter()
+            .any(|(_, role, _)| matches!(role, Role::Capture | Role::Export));
         for (id, role, stopping) in running {
             let now = role != Role::Storage || !producers;
             if matches!(role, Role::Reader | Role::Runner) {
@@ -317,15 +348,6 @@ impl Supervisor {
                 self.children.stop(id);
             }
         }
-    }
-
-    /// Levels whose views export processes get now.
-    pub(super) fn live_levels(&self) -> Vec<AccessLevel> {
-        let keys = self.children.iter().filter_map(|(_, c)| match &c.purpose {
-            Purpose::Export(key) => Some(key.level),
-            _ => None,
-        });
-        keys.collect()
     }
 }
 
@@ -346,12 +368,18 @@ mod tests {
     #[test]
     fn a_role_that_dies_once_is_back_within_a_second_and_one_that_keeps_dying_waits() {
         let mut wiring = Wiring::default();
-        assert_eq!(wiring.backoff(Role::Storage, Duration::from_secs(60)), Duration::ZERO);
+        assert_eq!(
+            wiring.backoff(Role::Storage, Duration::from_secs(60)),
+            Duration::ZERO
+        );
         let short = Duration::from_millis(5);
         let waits: Vec<_> = (0..12).map(|_| wiring.backoff(Role::Storage, short)).collect();
         assert!(waits[0] < Duration::from_secs(1));
         assert!(waits.is_sorted());
         assert_eq!(*waits.last().unwrap(), MAX_BACKOFF);
-        assert_eq!(wiring.backoff(Role::Storage, Duration::from_secs(60)), Duration::ZERO);
+        assert_eq!(
+            wiring.backoff(Role::Storage, Duration::from_secs(60)),
+            Duration::ZERO
+        );
     }
 }

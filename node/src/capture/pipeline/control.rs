@@ -11,10 +11,26 @@ const WAKE: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub(super) struct Control {
     stop: AtomicBool,
+    failed: AtomicBool,
     /// One more than the highest acknowledged sequence.
     acknowledged: Mutex<u64>,
     changed: Condvar,
     pub counters: Counters,
+    pub newest: Newest,
+}
+
+/// The newest packet time seen, ns: not a counter, but told beside them.
+#[derive(Default)]
+pub(super) struct Newest(AtomicU64);
+
+impl Newest {
+    pub fn raise(&self, ts_ns: u64) {
+        self.0.fetch_max(ts_ns, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 macro_rules! counters {
@@ -46,6 +62,8 @@ counters! {
     sealed_bytes;
     /// Packets dropped because the queue was full.
     dropped_packets;
+    /// Packets that the source says were lost before it: by the kernel, by the interface.
+    lost_packets;
     /// Packets without a view below `payload`.
     denied_packets;
     /// Packets whose dissection panicked or that were set aside.
@@ -68,6 +86,15 @@ impl Control {
 
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// A thread ended with an error.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    pub fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     pub fn acknowledge(&self, sequence: u64) {

@@ -144,6 +144,7 @@ impl Dispatch {
     }
 
     fn take_gap(&mut self, gap: Gap) -> Result<(), PipelineError> {
+        Counters::add(&self.control.counters.lost_packets, gap.packets.unwrap_or(0));
         self.flush()?;
         let full = self.gaps.len() >= MAX_GAPS_PER_BLOCK;
         match self
@@ -182,7 +183,11 @@ impl Dispatch {
             self.drop_batch(&batch);
             return Ok(());
         }
-        self.enter_epoch(self.batch_epoch, batch.link, batch.ts_ns.iter().copied().min().unwrap_or(0))?;
+        self.enter_epoch(
+            self.batch_epoch,
+            batch.link,
+            batch.ts_ns.iter().copied().min().unwrap_or(0),
+        )?;
         let sequence = self.next_sequence();
         let segment = self.segment.as_mut().expect("a segment was just entered");
         segment.captured_bytes += batch.bytes.len() as u64;

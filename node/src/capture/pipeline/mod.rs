@@ -165,7 +165,7 @@ impl Pipeline {
                 undissected: config.undissected,
                 keep_views: views.is_some(),
             };
-            threads.push(spawn(format!("seal-{index}"), move || worker.run()));
+            threads.push(spawn(format!("seal-{index}"), &control, move || worker.run()));
         }
         let order = order::Order::new(
             done_in,
@@ -175,7 +175,7 @@ impl Pipeline {
             control.clone(),
             config.source,
         );
-        threads.push(spawn("order".to_owned(), move || order.run()));
+        threads.push(spawn("order".to_owned(), &control, move || order.run()));
         let dispatch = dispatch::Dispatch::new(
             config,
             run,
@@ -185,7 +185,9 @@ impl Pipeline {
             done_out,
             control.clone(),
         );
-        threads.push(spawn("dispatch".to_owned(), move || dispatch.run(source)));
+        threads.push(spawn("dispatch".to_owned(), &control, move || {
+            dispatch.run(source)
+        }));
         Self {
             items,
             control,
@@ -213,6 +215,16 @@ impl Pipeline {
         self.control.stop();
     }
 
+    /// Whether a thread ended with an error, which [`Pipeline::join`] gives.
+    pub fn has_failed(&self) -> bool {
+        self.control.failed()
+    }
+
+    /// The newest packet time in a sealed block, ns since the Unix epoch; 0: none yet.
+    pub fn newest_ns(&self) -> u64 {
+        self.control.newest.get()
+    }
+
     /// What was done so far.
     pub fn counters(&self) -> Snapshot {
         self.control.counters.snapshot()
@@ -235,8 +247,11 @@ impl Pipeline {
 
 fn spawn(
     name: String,
+    control: &Arc<Control>,
     run: impl FnOnce() -> Result<(), PipelineError> + Send + 'static,
 ) -> JoinHandle<Result<(), PipelineError>> {
+    let control = control.clone();
+    let run = move || run().inspect_err(|_| control.fail());
     thread::Builder::new()
         .name(name)
         .spawn(run)

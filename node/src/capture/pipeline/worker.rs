@@ -38,6 +38,9 @@ impl Worker {
                 .seal_packets(job.at, &job.batch, &treated.view, &treated.header_len)?;
             let counters = &self.control.counters;
             Counters::add(&counters.stored_packets, job.batch.len() as u64);
+            self.control
+                .newest
+                .raise(job.batch.ts_ns.iter().copied().max().unwrap_or(0));
             Counters::add(&counters.stored_bytes, job.batch.bytes.len() as u64);
             Counters::add(&counters.sealed_bytes, block.bytes.len() as u64);
             Counters::add(&counters.denied_packets, treated.denied);

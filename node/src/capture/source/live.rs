@@ -58,6 +58,11 @@ pub struct LiveSource {
 }
 
 impl LiveSource {
+    /// The interface's name.
+    pub fn description(&self) -> &str {
+        &self.interface
+    }
+
     /// Opens the link. Needs CAP_NET_RAW, so before the role gives up its rights.
     pub fn open(config: &LiveConfig) -> Result<Self, SourceError> {
         let error = |error: pcap::Error| SourceError::Live {

@@ -142,6 +142,24 @@ impl Ring {
         stored.chain(open).collect()
     }
 
+    /// File name and facts of every segment, oldest first; what an open one has so far.
+    pub fn listing(&self) -> Vec<(String, SegmentInfo)> {
+        let name = |path: &Path| {
+            path.file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default()
+        };
+        let stored = self
+            .stored
+            .values()
+            .map(|segment| (name(&segment.path), segment.info.clone()));
+        let open = self
+            .open
+            .values()
+            .map(|segment| (name(&segment.path), segment.info()));
+        stored.chain(open).collect()
+    }
+
     /// A segment's file, opened for reading only: what a reader is given.
     pub fn file(&self, segment: SegmentId) -> Result<File, RingError> {
         let path = match self.open.get(&segment) {

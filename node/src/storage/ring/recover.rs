@@ -84,12 +84,15 @@ impl Ring {
             self.manifest.advance(last.source, point);
         }
         let id = report.header.segment;
-        match report.tail {
+        let torn = match &report.tail {
+            ScanEnd::Torn { bytes, .. } => *bytes,
+            _ => 0,
+        };
+        match &report.tail {
             // The crash came between footer and rename.
             ScanEnd::Sealed(_) => {
                 let end = file.metadata().map_err(|error| RingError::io(path, error))?.len();
-                let segment =
-                    OpenSegment::recovered(path.to_owned(), ordinal, report.header, end, report.blocks)?;
+                let segment = OpenSegment::recovered(path.to_owned(), ordinal, report, end)?;
                 self.open.insert(id, segment);
                 self.manifest.save(&self.dir)?;
                 self.finish(id, State::Sealed)
@@ -97,23 +100,15 @@ impl Ring {
             // A damaged block with good ones behind it is no torn tail: they stay, and nothing is added.
             ScanEnd::Torn { .. } if self.last_block_after(path, report.end)? => {
                 let end = file.metadata().map_err(|error| RingError::io(path, error))?.len();
-                let segment =
-                    OpenSegment::recovered(path.to_owned(), ordinal, report.header, end, report.blocks)?;
+                let segment = OpenSegment::recovered(path.to_owned(), ordinal, report, end)?;
                 self.open.insert(id, segment);
                 recovered.damaged_segments += 1;
                 self.cut(id)
             }
-            tail => {
-                if let ScanEnd::Torn { bytes, .. } = tail {
-                    recovered.torn_bytes += bytes;
-                }
-                let segment = OpenSegment::recovered(
-                    path.to_owned(),
-                    ordinal,
-                    report.header,
-                    report.end,
-                    report.blocks,
-                )?;
+            _ => {
+                recovered.torn_bytes += torn;
+                let end = report.end;
+                let segment = OpenSegment::recovered(path.to_owned(), ordinal, report, end)?;
                 self.open.insert(id, segment);
                 Ok(())
             }

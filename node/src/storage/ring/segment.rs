@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::RingError;
-use crate::trace::{BlockHeader, SegmentHeader, SegmentInfo, SegmentReader};
+use crate::trace::{BlockHeader, ScanReport, SegmentHeader, SegmentInfo, SegmentReader};
 
 /// How a segment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) struct OpenSegment {
     pub header: SegmentHeader,
     pub end: u64,
     pub blocks: u64,
+    pub packets: u64,
+    header_bytes: u64,
     file: File,
     ordinal: u64,
     dirty: bool,
@@ -46,7 +48,7 @@ impl OpenSegment {
                 .write(true)
                 .create(true)
                 .truncate(true)
-                .mode(0o600)
+                .mode(0o640) // readers have a user of their own in the same group
                 .open(&path)?;
             file.write_all_at(frame, 0)?;
             file.sync_data()?;
@@ -62,20 +64,16 @@ impl OpenSegment {
             header,
             end: frame.len() as u64,
             blocks: 0,
+            packets: 0,
+            header_bytes: frame.len() as u64,
             file,
             ordinal,
             dirty: false,
         })
     }
 
-    /// A file that a crash left open, of which `end` bytes and `blocks` blocks are good.
-    pub fn recovered(
-        path: PathBuf,
-        ordinal: u64,
-        header: SegmentHeader,
-        end: u64,
-        blocks: u64,
-    ) -> Result<Self, RingError> {
+    /// A file that a crash left open, of which the first `end` bytes are good.
+    pub fn recovered(path: PathBuf, ordinal: u64, report: ScanReport, end: u64) -> Result<Self, RingError> {
         let open = || {
             let file = File::options().read(true).write(true).open(&path)?;
             file.set_len(end)?;
@@ -85,9 +83,11 @@ impl OpenSegment {
         let file = open().map_err(|error| RingError::io(&path, error))?;
         Ok(Self {
             path,
-            header,
+            header: report.header,
             end,
-            blocks,
+            blocks: report.blocks,
+            packets: report.packets,
+            header_bytes: report.header_bytes,
             file,
             ordinal,
             dirty: false,
@@ -98,8 +98,21 @@ impl OpenSegment {
         self.write(bytes)?;
         self.end += block.total_bytes();
         self.blocks += 1;
+        self.packets += u64::from(block.packets);
         self.dirty = true;
         Ok(())
+    }
+
+    /// What it has so far.
+    pub fn info(&self) -> SegmentInfo {
+        SegmentInfo {
+            header: self.header.clone(),
+            header_bytes: self.header_bytes,
+            footer: None,
+            file_bytes: self.end,
+            packets: self.packets,
+            blocks: self.blocks,
+        }
     }
 
     pub fn sync(&mut self) -> Result<(), RingError> {
