@@ -31,6 +31,11 @@ mod scan;
 mod sealer;
 mod section;
 
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;
+
 pub use batch::PacketBatch;
 pub use block::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, MAX_BLOCK_BYTES, SLOTS, Slot};
 pub use error::TraceError;

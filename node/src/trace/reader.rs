@@ -57,7 +57,7 @@ pub struct Damage {
 /// What reading a window yields, in the order of capture.
 pub enum WindowItem {
     /// Packets. Rows outside the window are not removed: blocks are the unit.
-    View(View),
+    View(Box<View>),
     /// Loss that capture recorded.
     Gap(Gap),
     /// Loss that the disk made.
@@ -244,7 +244,7 @@ impl SegmentReader {
         let view = self
             .view_of(block, &entry, level, groups)
             .map_err(|error| locate(error, block.position))?;
-        Ok(vec![WindowItem::View(view)])
+        Ok(vec![WindowItem::View(Box::new(view))])
     }
 
     fn view_of(

@@ -124,7 +124,7 @@ impl Dispatch {
         let epoch = sealing_epoch(packet.ts_ns);
         let full = self.batch.bytes.len() + packet.data.len() > self.config.block_bytes
             || self.batch.len() >= self.config.block_packets
-            || self.is_careful();
+            || self.is_careful(&self.batch);
         if !self.batch.is_empty() && (full || self.batch.link != packet.link || self.batch_epoch != epoch) {
             self.flush()?;
         }
@@ -162,8 +162,8 @@ impl Dispatch {
         self.flush_gaps()
     }
 
-    fn is_careful(&self) -> bool {
-        self.position.next_packet - self.config.resume.next_packet < self.config.careful_packets
+    fn is_careful(&self, batch: &PacketBatch) -> bool {
+        batch.first_packet.saturating_sub(self.config.resume.next_packet) < self.config.careful_packets
     }
 
     fn flush_if_old(&mut self) -> Result<(), PipelineError> {
@@ -178,7 +178,7 @@ impl Dispatch {
             return Ok(());
         }
         let batch = mem::take(&mut self.batch);
-        let careful = batch.first_packet - self.config.resume.next_packet < self.config.careful_packets;
+        let careful = self.is_careful(&batch);
         if !self.permit() {
             self.drop_batch(&batch);
             return Ok(());

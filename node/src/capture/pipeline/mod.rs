@@ -11,6 +11,8 @@
 mod control;
 mod dispatch;
 mod order;
+#[cfg(test)]
+mod tests;
 mod treat;
 mod views;
 mod worker;

@@ -6,6 +6,8 @@ mod file;
 mod live;
 mod pcap;
 mod pcapng;
+#[cfg(test)]
+mod tests;
 
 use thiserror::Error;
 

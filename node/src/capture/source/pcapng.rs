@@ -151,7 +151,7 @@ impl Pcapng {
             .min(snap)
             .min(block.len().checked_sub(DATA + 4)?);
         let data = DATA..DATA + captured;
-        (captured <= MAX_CAPTURE_BYTES).then(|| Record::Packet {
+        (captured <= MAX_CAPTURE_BYTES).then_some(Record::Packet {
             ts_ns: self.last_ns,
             wire_len,
             link: interface.link,

@@ -12,6 +12,8 @@
 
 mod error;
 mod manifest;
+#[cfg(test)]
+mod model_test;
 mod recover;
 mod segment;
 
