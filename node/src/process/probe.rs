@@ -54,7 +54,7 @@ const STATUS_KEYS: [&str; 7] = [
 ];
 
 /// Enters the sandbox of `arguments.role` in this process, for good, and tries the forbidden things.
-/// `folder` is given to the role as far as its row of the table allows; the file `file` must lie in it.
+/// `folder` is given to the role as far as its row of the table allows; a file named `file` must lie in it.
 pub fn probe(arguments: &RoleArguments, folder: &Path) -> Result<ProbeReport, SandboxError> {
     let row = arguments.role.row();
     let own = |given: bool| if given { vec![folder.to_owned()] } else { vec![] };
@@ -124,6 +124,10 @@ fn forbidden(role: Role, folder: &Path, parent: u32) -> BTreeMap<String, String>
             of(std::fs::File::create(folder.join("new"))),
         );
     }
+    // Were it allowed, this process would be gone, and its report with it.
+    let become_program =
+        std::os::unix::process::CommandExt::exec(&mut std::process::Command::new("/bin/true"));
+    denied("become a program", Err(become_program.to_string()));
     denied(
         "run a program",
         of(std::process::Command::new("/bin/true").spawn()),
