@@ -366,10 +366,8 @@ fn bytes_in(folder: &Path) -> u64 {
 
 fn users(config: &Config) -> Found {
     let plan = UidPlan::new(config.sandbox.uid_base);
-    if let Some(closed) = plan
-        .impassable(&config.layout().segments())
-        .filter(|closed| !closed.starts_with(config.layout().segments()))
-    {
+    // The folder itself is given to storage at start; those above it must let its user pass.
+    if let Some(closed) = plan.impassable(&config.layout().trace()) {
         return Err(finding(
             State::Error,
             format!("the roles' users cannot pass {}", closed.display()),

@@ -191,6 +191,7 @@ fn every_change_is_in_the_audit_log() {
         &card(dir.path()),
         level,
         Some(AccessLevel::Coarse),
+        &dir.path().join("developer.toml"),
     )
     .unwrap();
     let mut node = AdminNode::open(&folder).unwrap();

@@ -4,7 +4,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use super::Role;
-use crate::config::Layout;
 
 /// User ids that a node takes from `sandbox.uid_base` upwards: the common group's number, then a role each.
 pub const UIDS_PER_NODE: u32 = 1 + Role::ALL.len() as u32;
@@ -38,14 +37,6 @@ impl UidPlan {
             uid: base + 1 + role as u32,
             gid: base,
         })
-    }
-
-    /// Gives storage its folders. For the supervisor, before it starts any role.
-    pub fn prepare(self, layout: &Layout) -> std::io::Result<()> {
-        for folder in [layout.trace(), layout.segments(), layout.records()] {
-            self.give(&folder, Role::Storage)?;
-        }
-        Ok(())
     }
 
     /// Gives a folder to a role, readable by the group of all roles (readers open what storage wrote)
