@@ -21,7 +21,10 @@ const ROUNDS: usize = 5;
 const GENERATED_PACKETS: usize = 400_000;
 
 fn main() {
-    let mut file = match std::env::args().skip(1).find(|argument| !argument.starts_with('-')) {
+    let mut file = match std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
+    {
         Some(path) => File::open(path).expect("the capture opens"),
         None => generated(),
     };
@@ -56,13 +59,28 @@ fn ingest(file: File, retain: Retain) -> Snapshot {
     let anonymizer = Arc::new(Anonymizer::new(&MappingKey::generate()));
     let epoch_keys = Box::new(move |epoch: u32| {
         let recipients = identities.iter().map(Identity::recipient).collect();
-        Ok(EpochKeys { sealing_epoch: epoch, mapping_epoch: epoch / 30, recipients, anonymizer: anonymizer.clone() })
+        Ok(EpochKeys {
+            sealing_epoch: epoch,
+            mapping_epoch: epoch / 30,
+            recipients,
+            anonymizer: anonymizer.clone(),
+        })
     });
     let mut identity = file.try_clone().expect("a descriptor");
     let source_id = FileSource::id("bench", &mut identity).expect("the capture reads");
-    let source = FileSource::new("bench", file, ResumePoint::default(), Pace::Fast).expect("the capture reads");
-    let config = PipelineConfig { retain, ..PipelineConfig::new("spiffe://bench/node", source_id, "bench") };
-    let pipeline = Pipeline::start(config, RunKey { signing, certificate }, Box::new(source), epoch_keys, None);
+    let source =
+        FileSource::new("bench", file, ResumePoint::default(), Pace::Fast).expect("the capture reads");
+    let config = PipelineConfig {
+        retain,
+        ..PipelineConfig::new("spiffe://bench/node", source_id, "bench")
+    };
+    let pipeline = Pipeline::start(
+        config,
+        RunKey { signing, certificate },
+        Box::new(source),
+        epoch_keys,
+        None,
+    );
     while pipeline.items().recv().is_ok() {}
     let counters = pipeline.counters();
     pipeline.join().expect("the capture is sealed");
@@ -71,7 +89,10 @@ fn ingest(file: File, retain: Retain) -> Snapshot {
 
 fn generated() -> File {
     let mut file = tempfile::tempfile().expect("a temporary file");
-    let traffic = Traffic { packets: GENERATED_PACKETS, ..Traffic::default() };
+    let traffic = Traffic {
+        packets: GENERATED_PACKETS,
+        ..Traffic::default()
+    };
     let mut bytes = Vec::new();
     traffic.write_pcap(&mut bytes).expect("memory takes the capture");
     file.write_all(&bytes).expect("the disk takes the capture");
@@ -83,6 +104,12 @@ fn cpu_s() -> f64 {
     const TICKS_PER_S: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux has /proc");
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let field = |at: usize| after_name.split_whitespace().nth(at).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0);
+    let field = |at: usize| {
+        after_name
+            .split_whitespace()
+            .nth(at)
+            .and_then(|ticks| ticks.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
     (field(11) + field(12)) / TICKS_PER_S
 }

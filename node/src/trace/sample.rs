@@ -80,6 +80,7 @@ impl Sample {
             source_description: "sample".to_owned(),
             retain,
             link: 1,
+            first_ns: T0,
             created_ns: T0,
         };
         let (sealer, start) = SegmentStart::new(plan, &epoch, &run).unwrap().split();

@@ -99,6 +99,7 @@ impl Model {
             source_description: "model".to_owned(),
             retain: Retain::Payload,
             link: 1,
+            first_ns: T0,
             created_ns: T0,
         };
         let (sealer, start) = SegmentStart::new(plan, &self.epoch, &self.run).unwrap().split();
