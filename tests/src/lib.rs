@@ -2,3 +2,4 @@
 //! Must never be a dependency of what is shipped.
 
 pub mod generate;
+pub mod trial;

@@ -1,0 +1,4 @@
+//! The integration tests of the whole: one binary, a file per subject.
+
+mod dependency_rule;
+mod repository;

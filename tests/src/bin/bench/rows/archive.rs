@@ -1,0 +1,147 @@
+//! A stored trace: its size, an on-demand query over all of it, the download of all of it. One node serves
+//! all rounds. Must never let a query be answered from stored records.
+
+use std::path::Path;
+use std::time::Duration;
+
+use como_tests::trial::{self, Node, Person};
+
+use super::{Bench, fresh_folder, modules};
+use crate::measure::{Cost, Side, in_turn};
+use crate::peers;
+use crate::row::{Aim, Figure, Peer, Row};
+
+/// Names of these rows.
+pub const NAMES: &[&str] = &[
+    "on-demand traffic, whole trace",
+    "download anonymized, whole trace",
+    "download anonymized, cores",
+    "trace on disk per byte of pcap",
+];
+
+/// The original CoMo: an on-demand run over 885 k packets in 0.16 s at its best.
+const ORIGINAL_ON_DEMAND_PACKETS_PER_S: f64 = 885_000.0 / 0.16;
+/// Longest ingest before the first measurement.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The trace in a node's folder.
+const SEGMENTS: &str = "segments";
+
+pub fn rows(bench: &Bench) -> Vec<Row> {
+    let packets = bench.trace.packets as f64;
+    let rate = |cost: &Result<Cost, String>| cost.clone().map(|cost| packets / cost.wall_s);
+    let cores = |cost: &Result<Cost, String>| cost.clone().map(|cost| cost.cpu_s * 1e9 / packets);
+    let archive = Archive::build(bench);
+    let trimmed = peers::for_libtrace(&bench.trace.path, &bench.scratch);
+    let with_archive = |ask: fn(&Archive, &Path) -> trial::Result<Cost>| match &archive {
+        Ok(archive) => ask(archive, &bench.scratch),
+        Err(reason) => Err(reason.clone()),
+    };
+    let sides: Vec<Side<'_>> = vec![
+        Box::new(|| with_archive(Archive::query_traffic)),
+        Box::new(|| with_archive(Archive::download)),
+        Box::new(|| peers::traceanon(trimmed.as_deref().map_err(Clone::clone)?, &bench.scratch)),
+    ];
+    let [traffic, download, traceanon] = in_turn(bench.rounds, sides)
+        .try_into()
+        .expect("three sides, three costs");
+    let pcap_bytes = bench.trace.file_bytes as f64;
+    let stored = archive
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(Archive::stored_bytes);
+    let lz4 = peers::lz4_bytes(&bench.trace.path, &bench.scratch);
+    let against_traceanon = |figure: Figure| {
+        Some(Peer {
+            name: "traceanon -s -d -c",
+            figure,
+        })
+    };
+    vec![
+        Row {
+            name: NAMES[0],
+            ours: rate(&traffic),
+            unit: "packets/s",
+            peer: None,
+            aim: Aim::AtLeast(ORIGINAL_ON_DEMAND_PACKETS_PER_S),
+            note: "aim: the original CoMo's best; ours from `como query` to the sealed dataset on the partner's disk".into(),
+        },
+        Row {
+            name: NAMES[1],
+            ours: rate(&download),
+            unit: "packets/s",
+            peer: against_traceanon(rate(&traceanon)),
+            aim: Aim::Report,
+            note: "traceanon treats the two addresses only, and reads and writes plain files".into(),
+        },
+        Row {
+            name: NAMES[2],
+            ours: cores(&download),
+            unit: "core-ns/packet",
+            peer: against_traceanon(cores(&traceanon)),
+            aim: Aim::Report,
+            note: String::new(),
+        },
+        Row {
+            name: NAMES[3],
+            ours: stored.map(|bytes| bytes as f64 / pcap_bytes),
+            unit: "bytes/byte",
+            peer: Some(Peer { name: "lz4 -1", figure: lz4.map(|bytes| bytes as f64 / pcap_bytes) }),
+            aim: Aim::RatioAtMost(1.25),
+            note: "all sections that the configuration retains, sealed".into(),
+        },
+    ]
+}
+
+/// A node with the whole trace, and a partner who may see it.
+struct Archive {
+    node: Node,
+    partner: Person,
+}
+
+impl Archive {
+    fn build(bench: &Bench) -> trial::Result<Self> {
+        let folder = fresh_folder(&bench.scratch, "archive")?;
+        let mut node = Node::init(&folder.join("node"), &bench.trace.path)?;
+        let partner = Person::create(&folder, "university", "bob")?;
+        node.add_partner(&partner, "bench", "anonymized")?;
+        node.add_developer(&partner, "anonymized")?;
+        node.start()?;
+        node.wait_until_ingested(&partner.client()?, PATIENCE)?;
+        modules::submit(&partner, "traffic", &folder)?;
+        Ok(Self { node, partner })
+    }
+
+    fn query_traffic(&self, scratch: &Path) -> trial::Result<Cost> {
+        self.ask(
+            &["query", "traffic", "--all", "--fresh"],
+            &scratch.join("traffic.como"),
+        )
+    }
+
+    fn download(&self, scratch: &Path) -> trial::Result<Cost> {
+        self.ask(
+            &["trace", "--all", "--level", "anonymized"],
+            &scratch.join("trace.como"),
+        )
+    }
+
+    fn ask(&self, words: &[&str], out: &Path) -> trial::Result<Cost> {
+        let _ = std::fs::remove_file(out);
+        let mut command = self.partner.como()?;
+        modules::measured(&self.node, command.args(words).arg("-o").arg(out))
+    }
+
+    fn stored_bytes(&self) -> trial::Result<u64> {
+        let folder = self.node.folder.join(SEGMENTS);
+        let unreadable = |e: std::io::Error| format!("{}: {e}", folder.display());
+        std::fs::read_dir(&folder)
+            .map_err(unreadable)?
+            .try_fold(0, |sum, entry| {
+                Ok(sum
+                    + entry
+                        .and_then(|entry| entry.metadata())
+                        .map_err(unreadable)?
+                        .len())
+            })
+    }
+}

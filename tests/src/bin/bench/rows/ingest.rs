@@ -1,0 +1,139 @@
+//! A capture file into the sealed trace, with no module and with four. Must count every process of the node.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use como_tests::trial::{self, Node, Person, program};
+
+use super::{Bench, fresh_folder, modules};
+use crate::measure::{Cost, Side, command, in_turn};
+use crate::peers;
+use crate::row::{Aim, Peer, Row};
+
+/// Names of these rows.
+pub const NAMES: &[&str] = &[
+    "file ingest, no module",
+    "file ingest, no module, cores",
+    "file ingest, 4 modules",
+    "file ingest, 4 modules, cores",
+];
+
+/// The original CoMo on this kind of machine, packets/s at its best: trace only, and with five modules.
+const ORIGINAL_PACKETS_PER_S: f64 = 311_000.0;
+const ORIGINAL_WITH_MODULES_PACKETS_PER_S: f64 = 552_000.0;
+/// Largest cost of a packet over all processes.
+const AIM_CORE_NS_PER_PACKET: f64 = 800.0;
+/// Longest ingest of one round.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+pub fn rows(bench: &Bench) -> Vec<Row> {
+    let by_role = [RefCell::default(), RefCell::default()];
+    let sides: Vec<Side<'_>> = vec![
+        Box::new(|| ingest(bench, &[], &by_role[0])),
+        Box::new(|| ingest(bench, &modules::STANDARD, &by_role[1])),
+        Box::new(|| peers::tcpdump_copy(&bench.trace.path, &bench.scratch)),
+    ];
+    let [plain, with_modules, tcpdump] = in_turn(bench.rounds, sides)
+        .try_into()
+        .expect("three sides, three costs");
+    let packets = bench.trace.packets as f64;
+    let rate = |cost: &Result<Cost, String>| cost.clone().map(|cost| packets / cost.wall_s);
+    let cores = |cost: &Result<Cost, String>| cost.clone().map(|cost| cost.cpu_s * 1e9 / packets);
+    let peer = |figure| {
+        Some(Peer {
+            name: "tcpdump -r -w",
+            figure,
+        })
+    };
+    let row = |name, ours, unit, figure, aim, note: &str| Row {
+        name,
+        ours,
+        unit,
+        peer: peer(figure),
+        aim,
+        note: note.to_owned(),
+    };
+    vec![
+        row(
+            NAMES[0],
+            rate(&plain),
+            "packets/s",
+            rate(&tcpdump),
+            Aim::AtLeast(ORIGINAL_PACKETS_PER_S),
+            "aim: the original CoMo's best, trace only, nothing sealed",
+        ),
+        row(
+            NAMES[1],
+            cores(&plain),
+            "core-ns/packet",
+            cores(&tcpdump),
+            Aim::AtMost(AIM_CORE_NS_PER_PACKET),
+            &by_role[0].borrow(),
+        ),
+        row(
+            NAMES[2],
+            rate(&with_modules),
+            "packets/s",
+            rate(&tcpdump),
+            Aim::AtLeast(ORIGINAL_WITH_MODULES_PACKETS_PER_S),
+            "aim: the original CoMo's best with five modules, nothing sealed",
+        ),
+        row(
+            NAMES[3],
+            cores(&with_modules),
+            "core-ns/packet",
+            cores(&tcpdump),
+            Aim::Report,
+            &by_role[1].borrow(),
+        ),
+    ]
+}
+
+/// One run: a new node, from its start with the capture to the last acknowledgement. Leaves in `by_role`
+/// what each process used.
+fn ingest(bench: &Bench, names: &[&str], by_role: &RefCell<String>) -> trial::Result<Cost> {
+    let folder = fresh_folder(&bench.scratch, "ingest")?;
+    let mut node = Node::init(&folder.join("node"), &bench.trace.path)?;
+    let operator = Person::create(&folder, "observatory", "alice")?;
+    node.add_partner(&operator, "bench", "payload")?;
+    let client = operator.client()?;
+    if !names.is_empty() {
+        run_modules(&mut node, &operator, names, bench)?;
+    }
+    let start = Instant::now();
+    node.start()?;
+    let status = node.wait_until_ingested(&client, PATIENCE)?;
+    let cost = Cost {
+        wall_s: start.elapsed().as_secs_f64(),
+        cpu_s: node.cpu_s()?,
+    };
+    let shares: Vec<String> = node
+        .cpu_by_role(&status)?
+        .into_iter()
+        .map(|(role, seconds)| format!("{role} {seconds:.2}"))
+        .collect();
+    *by_role.borrow_mut() = format!("CPU seconds per process in the last round: {}", shares.join(", "));
+    node.stop()?;
+    Ok(cost)
+}
+
+/// Modules are installed and started on a node that reads a capture of one packet; they go on where it
+/// starts again, now on the real one.
+fn run_modules(node: &mut Node, operator: &Person, names: &[&str], bench: &Bench) -> trial::Result<()> {
+    let first = bench.scratch.join("ingest/first.pcap");
+    command(
+        std::process::Command::new(program("como-generate")?)
+            .arg(&first)
+            .args(["--packets", "1", "--start-ns", "0"]),
+    )?;
+    node.set_capture(&first)?;
+    node.add_developer(operator, "payload")?;
+    node.start()?;
+    node.wait_until_up(&operator.client()?)?;
+    for name in names {
+        modules::submit(operator, name, &bench.scratch.join("ingest"))?;
+        modules::start(operator, name)?;
+    }
+    node.stop()?;
+    node.set_capture(&bench.trace.path)
+}
