@@ -5,9 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# One set of packages and targets for every cargo command: features unify in one way, so that clippy, tests and docs
-# share what they compile.
-ALL := --workspace --all-targets
+# Always the whole workspace: features then unify in one way, and nothing is compiled twice. A narrower selection
+# (-p) builds most dependencies again.
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
@@ -28,11 +27,10 @@ setup-bench: setup
 guests: setup ## Compile the standard modules to WebAssembly
 	@modules/build.sh
 
-build: setup ## Build the programs `como` and `como-node` for use
-	cargo build --release -p como-node -p como-client
+build: setup ## Build the programs for use: `como`, `como-node`, and those of the demo and the benchmark
+	cargo build --release --workspace --bins
 
 demo: setup-demo build guests ## Run a node and its users on loopback (PCAP=file or IFACE=eth0 for your own packets)
-	cargo build --release -p como-tests --bin como-generate
 	@BIN=$(BIN) PCAP='$(PCAP)' IFACE='$(IFACE)' scripts/demo
 
 # Documentation before tests, so that the last lines are the tests' own. Binaries first: end-to-end tests start them.
@@ -52,13 +50,12 @@ fmt-check:
 	cargo fmt --all --check
 
 lint: setup ## Lints; a warning is an error
-	cargo clippy $(ALL) -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
 
 doc: setup ## Build the documentation; a warning is an error
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 
 bench: setup-bench build guests ## Measure against peers and aims (TRACE=file.pcap); the same as JSON in target/bench.json
-	cargo build --release -p como-tests --bin como-generate --bin como-bench
 	@$(BIN)/como-bench $(if $(TRACE),--trace '$(TRACE)')
 
 bench-micro: setup ## Micro benchmarks of the crates

@@ -264,7 +264,11 @@ impl Flow {
                     self.client_seq as u16,
                     (index / 2) as u16,
                 );
-                self.wrap(index % 2 == 0, if self.ip.is_v6() { 58 } else { 1 }, payload)
+                self.wrap(
+                    index.is_multiple_of(2),
+                    if self.ip.is_v6() { 58 } else { 1 },
+                    payload,
+                )
             }
             Kind::Arp => frame::arp(&self.link, &self.ip, index == 1),
             Kind::Neighbour => {
@@ -288,7 +292,9 @@ impl Flow {
             _ if index == last - 2 => (false, FIN | ACK, 0),
             _ if index == last - 1 => (true, FIN | ACK, 0),
             _ if index == last => (false, ACK, 0),
-            _ if (index - 3) % 3 == 0 || self.sent_by_server >= self.response_bytes => (true, ACK, 0),
+            _ if (index - 3).is_multiple_of(3) || self.sent_by_server >= self.response_bytes => {
+                (true, ACK, 0)
+            }
             _ => (
                 false,
                 ACK,

@@ -135,27 +135,21 @@ impl Node {
         Ok(command)
     }
 
-    /// Registers a partner who may bring modules, up to a level, and takes the welcome back to it.
+    /// Registers a partner who may bring and start modules, up to a level, and takes the welcome back to it.
     pub fn add_partner(&self, person: &Person, project: &str, ceiling: &str) -> Result<()> {
-        let welcome = person.keys.join("welcome.toml");
         let mut command = self.admin(&["partner", "add", person.entry()])?;
-        command
-            .arg("--card")
-            .arg(person.card())
-            .args(["--project", project, "--ceiling", ceiling]);
-        run(command.arg("--may-plug-in").arg("--output").arg(&welcome))?;
-        run(person.como()?.arg("join").arg(&welcome))?;
-        Ok(())
+        command.args(["--project", project, "--may-plug-in"]);
+        enrol(&mut command, person, ceiling)
     }
 
-    /// Registers a developer up to a level.
+    /// Registers a developer up to a level, and takes the welcome back to it. Who is a developer at a node
+    /// is no partner there: somebody else starts and queries the modules.
     pub fn add_developer(&self, person: &Person, ceiling: &str) -> Result<()> {
-        let mut command = self.admin(&["developer", "add", person.entry()])?;
-        run(command
-            .arg("--card")
-            .arg(person.card())
-            .args(["--ceiling", ceiling]))?;
-        Ok(())
+        enrol(
+            &mut self.admin(&["developer", "add", person.entry()])?,
+            person,
+            ceiling,
+        )
     }
 
     /// Names another capture in the configuration; the node must not run.
@@ -320,6 +314,17 @@ impl Node {
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(10)..].join("\n")
     }
+}
+
+fn enrol(add: &mut Command, person: &Person, ceiling: &str) -> Result<()> {
+    let welcome = person.keys.join("welcome.toml");
+    add.arg("--card")
+        .arg(person.card())
+        .args(["--ceiling", ceiling, "--output"])
+        .arg(&welcome);
+    run(add)?;
+    run(person.como()?.arg("join").arg(&welcome))?;
+    Ok(())
 }
 
 impl Drop for Node {

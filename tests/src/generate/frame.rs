@@ -77,7 +77,7 @@ impl Ip {
             0,
             inside as u8,
         ];
-        if inside % 2 == 0 {
+        if inside.is_multiple_of(2) {
             // Privacy addresses beside those made of the MAC address.
             client[8..].copy_from_slice(&inside.wrapping_mul(0xd6e8_feb8_6659_fd93).to_be_bytes());
         }

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use como_node::config::Layout;
 use como_tests::trial::{self, Node, Person};
 
 use super::{Bench, fresh_folder, modules};
@@ -23,8 +24,6 @@ pub const NAMES: &[&str] = &[
 const ORIGINAL_ON_DEMAND_PACKETS_PER_S: f64 = 885_000.0 / 0.16;
 /// Longest ingest before the first measurement.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// The trace in a node's folder.
-const SEGMENTS: &str = "segments";
 
 pub fn rows(bench: &Bench) -> Vec<Row> {
     let packets = bench.trace.packets as f64;
@@ -104,10 +103,11 @@ impl Archive {
         let mut node = Node::init(&folder.join("node"), &bench.trace.path)?;
         let partner = Person::create(&folder, "university", "bob")?;
         node.add_partner(&partner, "bench", "anonymized")?;
-        node.add_developer(&partner, "anonymized")?;
+        let developer = Person::create(&folder, "university", "dora")?;
+        node.add_developer(&developer, "anonymized")?;
         node.start()?;
         node.wait_until_ingested(&partner.client()?, PATIENCE)?;
-        modules::submit(&partner, "traffic", &folder)?;
+        modules::submit(&developer, "traffic", &folder)?;
         Ok(Self { node, partner })
     }
 
@@ -132,7 +132,7 @@ impl Archive {
     }
 
     fn stored_bytes(&self) -> trial::Result<u64> {
-        let folder = self.node.folder.join(SEGMENTS);
+        let folder = Layout::new(&self.node.folder).segments();
         let unreadable = |e: std::io::Error| format!("{}: {e}", folder.display());
         std::fs::read_dir(&folder)
             .map_err(unreadable)?

@@ -127,11 +127,12 @@ fn run_modules(node: &mut Node, operator: &Person, names: &[&str], bench: &Bench
             .args(["--packets", "1", "--start-ns", "0"]),
     )?;
     node.set_capture(&first)?;
-    node.add_developer(operator, "payload")?;
+    let developer = Person::create(&bench.scratch.join("ingest"), "university", "dora")?;
+    node.add_developer(&developer, "payload")?;
     node.start()?;
     node.wait_until_up(&operator.client()?)?;
     for name in names {
-        modules::submit(operator, name, &bench.scratch.join("ingest"))?;
+        modules::submit(&developer, name, &bench.scratch.join("ingest"))?;
         modules::start(operator, name)?;
     }
     node.stop()?;
