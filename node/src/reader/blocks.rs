@@ -129,8 +129,10 @@ fn is_open(file: &str) -> bool {
 
 fn open(request: &Request, segment: &SegmentRequest) -> Result<SegmentReader, TraceError> {
     let path = request.directory.join(&segment.file);
-    let sealed_since = path.with_extension("seg");
-    let file = File::open(&path).or_else(|_| File::open(&sealed_since))?;
+    // An open segment may have ended between the plan and now, well or not.
+    let file = File::open(&path)
+        .or_else(|_| File::open(path.with_extension("seg")))
+        .or_else(|_| File::open(path.with_extension("cut")))?;
     let reader = SegmentReader::open(file)?;
     if let Some(key) = &request.node_key {
         reader.verify(key)?;

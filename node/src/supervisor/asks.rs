@@ -55,7 +55,7 @@ impl Supervisor {
             Which::Status(()) => {
                 let reply = self
                     .registered(&asker)
-                    .map_or_else(|r| r.reply(), |()| self.status_reply());
+                    .map_or_else(|r| r.reply(), |()| self.status_reply(&asker));
                 self.answer(id, &reply);
             }
             Which::Catalog(()) => {
@@ -95,7 +95,7 @@ impl Supervisor {
             Request::QueryState(query) => self.job_state(asker, &query)?,
             Request::Cancel(query) => self.cancel(asker, &query)?,
             Request::Catalog => self.catalog_reply(asker),
-            Request::Status => self.status_reply(),
+            Request::Status => self.status_reply(asker),
         };
         Ok(Outcome::Reply(reply))
     }
@@ -107,10 +107,16 @@ impl Supervisor {
     /// Refuses an ask; the audit log has the refusal even where no policy was asked.
     pub(super) fn refuse(&mut self, id: AskId, asker: &str, refusal: &Refusal) {
         if !matches!(refusal, Refusal::Denied { .. }) {
+            // A refused filter is quoted in its refusal: hosts do not belong into the log.
+            let detail = if matches!(refusal, Refusal::BadFilter(_)) {
+                ""
+            } else {
+                refusal.detail()
+            };
             self.log(&Event::Refused {
                 asker,
                 kind: refusal.kind(),
-                detail: refusal.detail(),
+                detail,
             });
         }
         self.answer(id, &refusal.reply());

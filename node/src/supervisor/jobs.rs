@@ -584,7 +584,7 @@ impl Supervisor {
             live: Some(instance), ..
         } = job.work
         {
-            self.stop_run(instance, "its window is over");
+            self.stop_windowed_run(instance, "its window is over");
         }
         let (reader, gaps, epoch) = match &stored {
             Some(grants) => {
@@ -629,9 +629,13 @@ impl Supervisor {
         if let (Work::Trace { link_type, .. }, Some(first)) = (&mut job.work, grants.first()) {
             *link_type = first.link_type;
         }
-        let audience = match &job.work {
+        let mut audience = match &job.work {
             Work::Query { audience, .. } | Work::Trace { audience, .. } => audience.clone(),
         };
+        if audience.is_empty() && !job.filter.is_empty() {
+            // The module asks for no pseudonym, but the asker's filter is read on the asker's own view.
+            audience = self.project_and_recipient(&job.owner)?.0;
+        }
         let rekey = job.view_level().min(job.level) <= AccessLevel::Anonymized && !audience.is_empty();
         let keys = if rekey {
             self.audience_keys(&audience, &grants)?
@@ -812,18 +816,31 @@ impl Supervisor {
         }) = self.jobs.of(id).map(|j| &j.work)
         {
             let instance = *instance;
-            self.stop_run(instance, "cancelled");
+            self.stop_windowed_run(instance, "cancelled");
         }
         self.end_job(id, State::Cancelled, "cancelled by its owner", "");
         self.job_state(asker, id)
     }
 
+    /// A finished result is not handed to somebody who lost access since.
+    fn may_still_read(&self, asker: &str) -> Result<(), Refusal> {
+        match self.registry.partner(asker) {
+            Some((_, partner)) if !partner.suspended && !partner.revoked => Ok(()),
+            _ => Err(Refusal::Unknown(format!(
+                "{asker} is not (or no longer) served by this node"
+            ))),
+        }
+    }
+
     /// Gives the query process the sealed dataset of a finished query, read-only.
     pub(super) fn answer_result(&mut self, ask: AskId, asker: &str, id: &str) {
-        let opened = self.owned(asker, id).and_then(|job| match job.state {
-            State::Done => File::open(self.jobs.path(id)).map_err(|e| Refusal::Internal(e.to_string())),
-            _ => Err(Refusal::NoSuchQuery("the query has no result (yet)".into())),
-        });
+        let standing = self.may_still_read(asker);
+        let opened = standing
+            .and_then(|()| self.owned(asker, id))
+            .and_then(|job| match job.state {
+                State::Done => File::open(self.jobs.path(id)).map_err(|e| Refusal::Internal(e.to_string())),
+                _ => Err(Refusal::NoSuchQuery("the query has no result (yet)".into())),
+            });
         match opened {
             Ok(file) => {
                 self.log(&Event::Fetched { query: id, asker });

@@ -257,6 +257,13 @@ impl Supervisor {
         }
     }
 
+    /// Ends a run that was started for one future window; one that others share goes on.
+    pub(super) fn stop_windowed_run(&mut self, id: u64, why: &str) {
+        if self.live.runs.get(&id).is_some_and(|run| run.window.is_some()) {
+            self.stop_run(id, why);
+        }
+    }
+
     /// An instance misbehaved; export has dropped it already.
     pub(super) fn live_fault(&mut self, id: u64, what: &str) {
         let Some(hash) = self.live.runs.get(&id).map(|run| run.hash) else {

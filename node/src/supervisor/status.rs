@@ -12,7 +12,11 @@ use super::decide::Circumstances;
 
 impl Supervisor {
     /// How the node is.
-    pub(super) fn status_reply(&self) -> Reply {
+    pub(super) fn status_reply(&self, asker: &str) -> Reply {
+        let project = self
+            .registry
+            .partner(asker)
+            .map(|(_, partner)| partner.project.as_str());
         let processes: Vec<Value> = self
             .children
             .iter()
@@ -26,9 +30,11 @@ impl Supervisor {
                 })
             })
             .collect();
+        // What runs for another project is that project's business.
         let live: Vec<Value> = self
             .live
             .iter()
+            .filter(|(_, run)| run.audience.is_empty() || Some(run.audience.as_str()) == project)
             .map(|(id, run)| {
                 json!({
                     "instance": id,

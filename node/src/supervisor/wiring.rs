@@ -298,7 +298,11 @@ impl Supervisor {
     fn schedule_restart(&mut self, child: &Child) {
         let lived = child.started.elapsed();
         self.roles.forget(child.role);
-        if !child.ready && self.roles.ready_once.insert(child.role.name()) && self.started.elapsed() < STEADY
+        let core = child.purpose == Purpose::Core;
+        if core
+            && !child.ready
+            && self.roles.ready_once.insert(child.role.name())
+            && self.started.elapsed() < STEADY
         {
             // It never worked: a wrong setting, not an accident. Better to stop at once than to limp.
             self.failure
