@@ -3,7 +3,7 @@
 //! Owns the container: writing it without any private key, verifying it without an identity, opening
 //! it with one. Must never decide who may have what, and never hold the node's signing key.
 //!
-//! - [`format`] has the layout, limits and padding policy; `capnp/schema/dataset.capnp` the messages.
+//! - [`mod@format`] has the layout, limits and padding policy; `capnp/schema/dataset.capnp` the messages.
 //! - A runner writes with [`DatasetWriter`]; the supervisor looks at [`Unsigned`] and signs its
 //!   [`statement`]; whoever holds the file appends the signature with [`attach_signature`].
 //! - Anybody checks origin and integrity with [`verify`]; a recipient reads with [`DatasetReader`].
