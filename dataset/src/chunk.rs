@@ -123,7 +123,7 @@ pub fn decode_rows(message: &[u8]) -> Result<Batch, crate::DatasetError> {
     match decode(message) {
         Ok(Content::Data(Chunk::Table(batch))) => Ok(batch),
         Ok(_) => Err(crate::DatasetError::schema("the message holds no rows")),
-        Err(error) => Err(crate::DatasetError::schema(&error.to_string())),
+        Err(error) => Err(crate::DatasetError::schema(error.to_string())),
     }
 }
 

@@ -17,7 +17,7 @@ pub const MAX_BATCH_PACKETS: usize = 1 << 16;
 /// One message of a feed.
 pub enum Feed {
     /// Packets as one level sees them, in order of arrival.
-    View(View),
+    View(Box<View>),
     /// Packets are missing here.
     Gap(Gap),
     /// Time has reached this, ns: intervals that end before it are over.
@@ -113,7 +113,7 @@ pub fn decode(bytes: &[u8]) -> capnp::Result<Feed> {
     use wire::feed::Which;
     let message = como_capnp::read_message(bytes)?;
     Ok(match message.get_root::<wire::feed::Reader<'_>>()?.which()? {
-        Which::View(view) => Feed::View(read_view(view?)?),
+        Which::View(view) => Feed::View(Box::new(read_view(view?)?)),
         Which::Gap(gap) => Feed::Gap(read_gap(gap?)?),
         Which::Tick(now_ns) => Feed::Tick(now_ns),
         Which::Rows(rows) => {

@@ -105,7 +105,8 @@ impl Export {
             };
             match input {
                 Input::Control(frame) => {
-                    if self.command(frame)? {
+                    let stop = self.command(frame)?;
+                    if stop {
                         self.finish();
                         return Ok(());
                     }

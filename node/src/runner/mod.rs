@@ -172,7 +172,10 @@ fn check(run: wire::module_run::Reader<'_>, control: &mut LinkSender) -> Result<
     admit(run)?
         .trial()
         .map_err(|e| RunnerError::Module(e.to_string()))?;
-    Ok(control.send_bytes(&messages::up(|up| drop(up.init_finished())), &[])?)
+    Ok(control.send_bytes(
+        &messages::up(|mut up| up.reborrow().init_finished().set_packets(0)),
+        &[],
+    )?)
 }
 
 fn admit(run: wire::module_run::Reader<'_>) -> Result<AdmittedModule, RunnerError> {

@@ -284,10 +284,8 @@ impl Supervisor {
             ..Circumstances::default()
         };
         self.decide(&principal, Action::SubmitModule, &Resource::Module(facts), about)?;
-        if !known {
-            if self.modules.installed.len() >= self.config.modules.max_installed as usize {
-                return Err(Refusal::Busy("the node has as many modules as it may".into()));
-            }
+        if !known && self.modules.installed.len() >= self.config.modules.max_installed as usize {
+            return Err(Refusal::Busy("the node has as many modules as it may".into()));
         }
         Ok((hash, module, known))
     }

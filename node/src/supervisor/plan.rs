@@ -120,7 +120,8 @@ impl Supervisor {
             manifest.level,
             manifest.interval_ns,
         );
-        let aligned = window.from_ns % manifest.interval_ns == 0 && window.to_ns % manifest.interval_ns == 0;
+        let aligned = window.from_ns.is_multiple_of(manifest.interval_ns)
+            && window.to_ns.is_multiple_of(manifest.interval_ns);
         if !aligned {
             return None; // A stored interval may reach beyond the window.
         }
