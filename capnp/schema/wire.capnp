@@ -285,6 +285,7 @@ struct ViewBatch {
   columns @3 :List(Data);  # by column id, little-endian, `count` values each; empty: all zero
   offsets @4 :Data;        # (count + 1) x UInt32, or empty where no frame bytes are shown
   frames  @5 :Data;
+  sparse  @6 :Bool;        # only the columns that are needed were sent; the others stay empty
 }
 
 struct Gap {
@@ -312,6 +313,7 @@ struct ReaderStart {
   estimateOnly @11 :Bool;
   columns    @12 :List(UInt8);       # ids of the columns that are needed; empty: all
   frames     @13 :Bool;              # whether the frame bytes are needed
+  cut        @14 :Bool;              # drop packets outside the window here; else the module's runner does
 }
 
 struct SegmentGrant {

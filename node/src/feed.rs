@@ -14,6 +14,9 @@ use crate::wire as messages;
 /// Most packets of one view batch.
 pub const MAX_BATCH_PACKETS: usize = 1 << 16;
 
+/// Widest column, in bytes: an address.
+const MAX_COLUMN_WIDTH: usize = 16;
+
 /// One message of a feed.
 pub enum Feed {
     /// Packets as one level sees them, in order of arrival.
@@ -37,22 +40,25 @@ pub enum Feed {
     End,
 }
 
-/// Serialises a view. `with_frames` says whether the frame bytes travel too.
-pub fn encode_view(view: &View, with_frames: bool) -> Vec<u8> {
+/// Serialises a view. `with_frames` says whether the frame bytes travel too; `columns` names those that
+/// are needed, where the sender knows: the others are left out, and stay empty on the other side.
+pub fn encode_view(view: &View, with_frames: bool, columns: Option<&[Column]>) -> Vec<u8> {
     messages::feed(|feed| {
         let mut batch = feed.init_view();
         let count = view.len();
         batch.set_level(view.level.as_u8());
         batch.set_link(view.link.0);
         batch.set_count(count as u32);
+        batch.set_sparse(columns.is_some());
         let ids = Column::ALL.iter().map(|c| *c as u32 + 1).max().unwrap_or(0);
-        let mut columns = batch.reborrow().init_columns(ids);
+        let mut list = batch.reborrow().init_columns(ids);
         let mut bytes = Vec::with_capacity(count * 16);
-        for column in Column::ALL {
+        for column in columns.unwrap_or(Column::ALL) {
             bytes.clear();
             view.columns.write_le(*column, 0, count, &mut bytes);
-            if bytes.iter().any(|b| *b != 0) {
-                columns.set(*column as u32, &bytes);
+            // A column of zeros need not travel, where its absence means zeros.
+            if columns.is_some() || bytes.iter().any(|b| *b != 0) {
+                list.set(*column as u32, &bytes);
             }
         }
         if with_frames {
@@ -137,21 +143,25 @@ fn read_view(batch: wire::view_batch::Reader<'_>) -> capnp::Result<View> {
         return Err(wrong("too many packets"));
     }
     let sent = batch.get_columns()?;
+    let sparse = batch.get_sparse();
     let mut columns = Columns::with_capacity(0);
-    let zeros = vec![0u8; count * 16];
+    let zeros = vec![0u8; if sparse { 0 } else { count * MAX_COLUMN_WIDTH }];
     for column in Column::ALL {
         let bytes = if (*column as u32) < sent.len() {
             sent.get(*column as u32)?
         } else {
             &[]
         };
-        let width = column.width();
+        if bytes.is_empty() && sparse && *column != Column::TsNs {
+            continue;
+        }
+        let wanted = count * column.width();
         let bytes = if bytes.is_empty() {
-            &zeros[..count * width]
+            zeros.get(..wanted).unwrap_or_default()
         } else {
             bytes
         };
-        if bytes.len() != count * width || !columns.read_le(*column, bytes) {
+        if bytes.len() != wanted || !columns.read_le(*column, bytes) {
             return Err(wrong("a column of the wrong length"));
         }
     }
@@ -186,4 +196,67 @@ fn read_frames(batch: wire::view_batch::Reader<'_>, count: usize) -> capnp::Resu
         return Err(Error::failed("view batch: frame offsets do not fit".into()));
     }
     Ok(Frames { offsets, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use como_anonymize::PacketRow;
+
+    fn view() -> View {
+        let mut view = View::new(AccessLevel::Anonymized, LinkType::ETHERNET);
+        for i in 0..5u64 {
+            let row = PacketRow {
+                ts_ns: i,
+                wire_len: 60 + i as u32,
+                src_port: 443,
+                weight: 1,
+                ..PacketRow::default()
+            };
+            assert!(view.push(&row, &[i as u8; 3]));
+        }
+        view
+    }
+
+    fn sent(bytes: &[u8]) -> View {
+        match decode(bytes).unwrap() {
+            Feed::View(view) => *view,
+            _ => panic!("not a view"),
+        }
+    }
+
+    #[test]
+    fn a_view_arrives_as_it_was_sent() {
+        let view = view();
+        let arrived = sent(&encode_view(&view, true, None));
+        assert_eq!(arrived.columns, view.columns);
+        assert_eq!(
+            (arrived.frames.offsets, arrived.frames.bytes),
+            (view.frames.offsets, view.frames.bytes)
+        );
+    }
+
+    #[test]
+    fn columns_that_are_not_needed_stay_at_home() {
+        let arrived = sent(&encode_view(
+            &view(),
+            false,
+            Some(&[Column::TsNs, Column::SrcPort, Column::DstPort]),
+        ));
+        assert_eq!(arrived.columns.src_port, [443; 5]);
+        assert_eq!(arrived.columns.dst_port, [0; 5], "asked for, and zero");
+        assert!(arrived.columns.wire_len.is_empty());
+        assert_eq!(arrived.len(), 5);
+        assert!(arrived.frames.get(4).is_some_and(<[u8]>::is_empty));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn bytes_of_a_compromised_sender_never_panic(at in 0usize..400, byte: u8) {
+            let mut bytes = encode_view(&view(), true, None);
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = decode(&bytes);
+        }
+    }
 }

@@ -205,12 +205,12 @@ fn view_for(
     let view = if level > AccessLevel::Anonymized {
         view::build(level, block.view.link, block.batch.packets(), None)
     } else if audience.is_empty() {
-        return Some(feed::encode_view(&block.view, true));
+        return Some(feed::encode_view(&block.view, true, None));
     } else {
         let epoch = mapping_epoch(span(&block.view).0);
         view::rekey(&block.view, maps.get(&(audience.to_owned(), epoch))?)
     };
-    Some(feed::encode_view(&view, true))
+    Some(feed::encode_view(&view, true, None))
 }
 
 fn span(view: &View) -> (u64, u64) {

@@ -176,7 +176,11 @@ fn decode(request: &Request, task: &Task<'_>) -> Part {
                 packets: view.len() as u64,
                 damaged: 0,
             };
-            Part::Feed(vec![feed::encode_view(&view, request.frames)], bytes, totals)
+            Part::Feed(
+                vec![feed::encode_view(&view, request.frames, Some(&request.sent))],
+                bytes,
+                totals,
+            )
         }
         Err(what) => lost(what),
     }

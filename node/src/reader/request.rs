@@ -45,6 +45,8 @@ pub(super) struct Request {
     pub ask_level: AccessLevel,
     pub filter: Option<Filter>,
     pub frames: bool,
+    /// Columns that the runner gets.
+    pub sent: Vec<Column>,
     /// Column groups that are opened at `anonymized`.
     pub groups: GroupSet,
     pub rekey: Rekey,
@@ -77,7 +79,7 @@ impl Request {
             let mapping = MappingKey::from_bytes(&array(key.get_key()?)?);
             anonymizers.insert(key.get_mapping_epoch(), Arc::new(Anonymizer::new(&mapping)));
         }
-        let (frames, cut) = (start.get_frames(), wanted.is_empty());
+        let (frames, cut) = (start.get_frames(), start.get_cut());
         let looked_at: Vec<Column> = wanted
             .iter()
             .copied()
@@ -120,6 +122,7 @@ impl Request {
             ask_level: level(start.get_ask_level())?,
             filter,
             frames,
+            sent: wanted,
             groups,
             rekey,
             cut,

@@ -1,6 +1,7 @@
 //! How a question will be answered: from stored records, from the past trace, or once its window has
 //! passed; and what that costs. Decides nothing about rights.
 
+use como_anonymize::columns::Column;
 use como_anonymize::filter::Filter;
 use como_capnp::wire_capnp as wire;
 use como_dataset::{ColumnKind, Field, Gap, Header, Kind, ModuleRef, Schema};
@@ -237,7 +238,7 @@ impl Supervisor {
                 let filter = Filter::parse(&module.manifest.filter).ok();
                 let mut columns: Vec<u8> = module.manifest.columns.iter().map(|c| *c as u8).collect();
                 columns.extend(filter.iter().flat_map(|f| f.columns()).map(|c| c as u8));
-                columns.push(como_anonymize::columns::Column::TsNs as u8);
+                columns.push(Column::TsNs as u8);
                 columns.sort_unstable();
                 columns.dedup();
                 let mut list = start.reborrow().init_columns(columns.len() as u32);
@@ -247,6 +248,10 @@ impl Supervisor {
                     .for_each(|(i, c)| list.set(i as u32, *c));
             } else {
                 start.set_frames(true);
+                start.set_cut(true);
+                let mut list = start.reborrow().init_columns(2);
+                list.set(0, Column::TsNs as u8);
+                list.set(1, Column::WireLen as u8);
             }
             fill_segments(start.reborrow().init_segments(grants.len() as u32), grants);
             fill_audiences(start.init_audiences(audience.len() as u32), audience);
