@@ -1,0 +1,91 @@
+//! A consortium in a temporary folder: an operator's node, developers and partners, driven through the real
+//! programs. Must never reach into a node by another way than its users and its files.
+//!
+//! ```ignore
+//! let mut site = Deployment::new().capture(5_000, 7);
+//! let ann = site.partner("ann", "anonymized", false);
+//! let node = site.start();
+//! node.ingested();
+//! ann.trace(&["--all"], "a.como").ok();
+//! let packets = open_packets(&ann, &ann.path("a.como"));
+//! node.stop();
+//! ```
+//!
+//! Nothing waits for a fixed time: what is waited for is asked for again until [`PATIENCE`] ends.
+
+mod deployment;
+mod node;
+mod person;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+pub use deployment::{Deployment, merge_toml};
+pub use node::Node;
+pub use person::{Output, Packets, Person, Table, open_packets, open_table};
+
+/// How long anything may take before a test calls it broken: generous, for a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How often is looked.
+pub const POLL: Duration = Duration::from_millis(30);
+/// The trust domain of everybody.
+pub const CONSORTIUM: &str = "test.example";
+
+/// A program of this build, or a test that says what to do about it.
+pub fn program(name: &str) -> PathBuf {
+    como_tests::trial::program(name).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// A standard module's code, as `modules/build.sh` makes it.
+pub fn guest(name: &str) -> PathBuf {
+    let target = program("como-node");
+    let file = target
+        .ancestors()
+        .nth(2)
+        .expect("programs lie in target/PROFILE")
+        .join("guests")
+        .join(format!("{name}.wasm"));
+    assert!(
+        file.is_file(),
+        "{} is missing\n  fix: make guests",
+        file.display()
+    );
+    file
+}
+
+/// The folder of a standard module's source, with its `module.toml`.
+pub fn module_source(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../modules/standard")
+        .join(name)
+}
+
+/// Asks again until there is an answer; after [`PATIENCE`] the test fails with what it waited for.
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A port of loopback that nobody listens on. Below the range that the kernel gives to outgoing
+/// connections, and each process of tests begins elsewhere, so that tests side by side do not meet.
+fn free_port() -> u16 {
+    const FIRST: u16 = 15_000;
+    const COUNT: u16 = 17_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id().wrapping_mul(97) % u32::from(COUNT)) as u16;
+    for _ in 0..COUNT {
+        let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of loopback is free");
+}
