@@ -94,6 +94,9 @@ pub struct QueryState {
     /// What it is expected to cost.
     #[serde(default)]
     pub estimate: Option<Estimate>,
+    /// Answered from stored records: no packet was read.
+    #[serde(default)]
+    pub reused: bool,
     /// Bytes of the dataset.
     #[serde(default)]
     pub bytes: u64,

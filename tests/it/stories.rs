@@ -1,15 +1,17 @@
-//! What CoMo is for, end to end: people, a node, modules and datasets, through the real programs.
+//! What CoMo is for, end to end: people, a node, modules and datasets, through the real programs only.
 
-use super::harness::{Deployment, open_packets};
+mod exchange;
+mod modules;
+mod operator;
+mod oracle;
+mod queries;
+mod records;
+mod trace;
 
-#[test]
-fn a_partner_downloads_what_the_link_carried() {
-    let mut site = Deployment::new().capture(2_000, 3);
-    let ann = site.partner("ann", "anonymized", false);
-    let node = site.start();
-    node.ingested();
-    ann.trace(&["--all"], "all.como").ok();
-    let packets = open_packets(&ann, &ann.path("all.como"));
-    assert_eq!(packets.frames.len(), 2_000);
-    node.stop();
+/// Nanoseconds per second.
+const SECOND: u64 = 1_000_000_000;
+
+/// A time as `--from` and `--to` take it.
+fn seconds(ns: u64) -> String {
+    format!("{}.{:09}", ns / SECOND, ns % SECOND)
 }

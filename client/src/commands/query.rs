@@ -96,8 +96,13 @@ fn finish(
         render::bytes(bytes),
         profile.node
     );
+    if state.reused {
+        text.push_str("answered from stored records: no packet was read\n");
+    }
     text.push_str(&verified.text);
-    let value = json!({ "id": state.id, "file": out, "bytes": bytes, "dataset": verified.value });
+    let value = json!({
+        "id": state.id, "file": out, "bytes": bytes, "reused": state.reused, "dataset": verified.value,
+    });
     context.output.result(&value, &text);
     Ok(())
 }

@@ -13,6 +13,12 @@
 //!
 //! Nothing waits for a fixed time: what is waited for is asked for again until [`PATIENCE`] ends.
 
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "every test file takes what it needs"
+)]
+
 mod deployment;
 mod node;
 mod person;
@@ -24,7 +30,7 @@ use std::time::{Duration, Instant};
 
 pub use deployment::{Deployment, merge_toml};
 pub use node::Node;
-pub use person::{Output, Packets, Person, Table, open_packets, open_table};
+pub use person::{Cell, Output, Packets, Person, Table, open, open_packets, open_table};
 
 /// How long anything may take before a test calls it broken: generous, for a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
