@@ -67,7 +67,7 @@ impl Supervisor {
         level: AccessLevel,
         window: Window,
     ) -> Result<String, Refusal> {
-        let filter = Filter::parse(text).map_err(|e| Refusal::BadFilter(e.to_string()))?;
+        let filter = Filter::parse(text).map_err(|e| Refusal::BadFilter(e.with_caret(text)))?;
         let mut epochs: Vec<u32> = self
             .catalog
             .segments_in(window)
