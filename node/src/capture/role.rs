@@ -133,12 +133,16 @@ pub fn run(
         commands: receive(commands),
         uplink: Uplink::new(id),
         consumers: Consumers::start(live_blocks, is_live),
-        epochs,
+        epochs: Some(epochs),
         certificate: None,
         stopping: false,
-        began: false,
+        alone: false,
+        resumed: false,
     };
-    let run_key = role.certify(&VerifyingKey::from_bytes(&array(start.get_node_key()?)?)?)?;
+    let node_key = VerifyingKey::from_bytes(&array(start.get_node_key()?)?)?;
+    let Some(run_key) = role.certify(&node_key)? else {
+        return role.stopped();
+    };
     let Some(resume) = role.await_resume()? else {
         return role.stopped();
     };
@@ -226,33 +230,42 @@ struct Role {
     commands: Receiver<Command>,
     uplink: Uplink,
     consumers: Consumers,
-    epochs: Sender<Result<EpochKeys, String>>,
+    /// Answers for the pipeline; `None`: no answer will come any more.
+    epochs: Option<Sender<Result<EpochKeys, String>>>,
     certificate: Option<Vec<u8>>,
     stopping: bool,
-    /// Whether storage was asked where to go on.
-    began: bool,
+    /// The supervisor is gone: nobody can be told or asked, but storage still takes what there is.
+    alone: bool,
+    /// Whether storage said where to go on.
+    resumed: bool,
 }
 
 impl Role {
     /// A fresh key for this run, certified by the node: it signs what only capture can have written.
-    fn certify(&mut self, node_key: &VerifyingKey) -> Result<RunKey, CaptureError> {
+    /// `None`: told to stop before it came.
+    fn certify(&mut self, node_key: &VerifyingKey) -> Result<Option<RunKey>, CaptureError> {
         let signing = SigningKey::generate();
         let public = signing.verifying_key().to_bytes();
-        self.control
-            .send_bytes(&messages::up(|mut up| up.set_certify_run(&public)), &[])?;
+        self.say(&messages::up(|mut up| up.set_certify_run(&public)));
         while self.certificate.is_none() {
+            if self.stopping {
+                return Ok(None);
+            }
             self.command_within(LOOK)?;
         }
         let certificate = Certificate::from_bytes(&self.certificate.take().unwrap_or_default())?;
         certificate.verify_signature(node_key)?;
-        Ok(RunKey { signing, certificate })
+        Ok(Some(RunKey { signing, certificate }))
     }
 
     /// Where the source goes on; `None`: told to stop before storage said.
     fn await_resume(&mut self) -> Result<Option<Resume>, CaptureError> {
         loop {
             match self.uplink.answer() {
-                Some(Answer::Resume(resume)) => return Ok(Some(resume)),
+                Some(Answer::Resume(resume)) => {
+                    self.resumed = true;
+                    return Ok(Some(resume));
+                }
                 Some(Answer::Refused(why)) => return Err(CaptureError::Refused(why)),
                 None if self.stopping => return Ok(None),
                 None => self.command_within(LOOK)?,
@@ -271,8 +284,7 @@ impl Role {
         let mut stop_since = None;
         loop {
             while let Ok(epoch) = needed.try_recv() {
-                self.control
-                    .send_bytes(&messages::up(|mut up| up.set_need_epoch(epoch)), &[])?;
+                self.say(&messages::up(|mut up| up.set_need_epoch(epoch)));
             }
             // While storage is away and the queue is full, nothing is taken: files wait, links drop newest.
             let room = self.uplink.waiting_bytes() < max_waiting;
@@ -292,7 +304,7 @@ impl Role {
             let over = source_done && self.uplink.is_drained();
             if reported.elapsed() >= REPORT_EVERY || (self.stopping && over) {
                 reported = Instant::now();
-                self.report(&pipeline, over, resume)?;
+                self.report(&pipeline, over, resume);
             }
             if self.stopping && !stop_sent {
                 pipeline.stop();
@@ -300,7 +312,10 @@ impl Role {
                 stop_since = Some(Instant::now());
             }
             let overdue = stop_since.is_some_and(|since: Instant| since.elapsed() > DRAIN);
-            if self.stopping && (over || overdue) {
+            // Without a supervisor nobody hands out another link: what storage did not take stays in the source.
+            let abandoned = self.alone && !self.uplink.is_connected();
+            if self.stopping && (over || overdue || abandoned) {
+                self.epochs = None;
                 pipeline.join()?;
                 return self.stopped();
             }
@@ -311,12 +326,25 @@ impl Role {
     }
 
     fn stopped(mut self) -> Result<(), CaptureError> {
-        Ok(self
-            .control
-            .send_bytes(&messages::up(|mut up| up.set_stopped(())), &[])?)
+        self.say(&messages::up(|mut up| up.set_stopped(())));
+        Ok(())
     }
 
-    fn report(&mut self, pipeline: &Pipeline, over: bool, resume: Resume) -> Result<(), CaptureError> {
+    /// Tells the supervisor; one that is gone does not keep capture from sealing what it has.
+    fn say(&mut self, message: &[u8]) {
+        if !self.alone && self.control.send_bytes(message, &[]).is_err() {
+            self.supervisor_gone();
+        }
+    }
+
+    /// Without a supervisor nobody can be answered: seal what there is, and end.
+    fn supervisor_gone(&mut self) {
+        self.alone = true;
+        self.stopping = true;
+        self.epochs = None;
+    }
+
+    fn report(&mut self, pipeline: &Pipeline, over: bool, resume: Resume) {
         let counters = pipeline.counters();
         let message = messages::up(|up| {
             let mut report = up.init_capture();
@@ -333,7 +361,7 @@ impl Role {
             });
             report.set_source_done(over);
         });
-        Ok(self.control.send_bytes(&message, &[])?)
+        self.say(&message);
     }
 
     fn commands_now(&mut self) -> Result<(), CaptureError> {
@@ -342,7 +370,7 @@ impl Role {
                 Ok(command) => self.take(command)?,
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => {
-                    self.stopping = true;
+                    self.supervisor_gone();
                     return Ok(());
                 }
             }
@@ -354,7 +382,8 @@ impl Role {
             Ok(command) => self.take(command),
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Err(RecvTimeoutError::Disconnected) => {
-                self.stopping = true;
+                self.supervisor_gone();
+                std::thread::sleep(wait); // At once, again and again, it would be a busy wait.
                 Ok(())
             }
         }
@@ -363,8 +392,7 @@ impl Role {
     fn take(&mut self, command: Command) -> Result<(), CaptureError> {
         use wire::down::Which;
         let Command::Message(mut frame) = command else {
-            // Without a supervisor nobody can be answered: seal what there is, and end.
-            self.stopping = true;
+            self.supervisor_gone();
             return Ok(());
         };
         let message = como_capnp::read_message(&frame.bytes)?;
@@ -373,7 +401,9 @@ impl Role {
             Which::Certificate(bytes) => self.certificate = Some(bytes?.to_vec()),
             Which::EpochKeys(keys) => {
                 let keys = self.epoch_keys(keys?);
-                let _ = self.epochs.send(keys.map_err(|e| e.to_string()));
+                if let Some(epochs) = &self.epochs {
+                    let _ = epochs.send(keys.map_err(|e| e.to_string()));
+                }
             }
             Which::Subscribe(subscription) => self.subscribe(subscription?)?,
             Which::Unsubscribe(id) => self.consumers.change(Change::Unsubscribe(id)),
@@ -382,8 +412,8 @@ impl Role {
                 let (role, id) = (text(peer.get_role())?, peer.get_id());
                 match (role.as_str(), frame.descriptors.pop()) {
                     ("storage", Some(end)) => {
-                        self.uplink.connect(end, !self.began)?;
-                        self.began = true;
+                        // Storage may have died between the question and its answer.
+                        self.uplink.connect(end, !self.resumed)?;
                     }
                     ("export", Some(end)) => {
                         self.consumers.change(Change::Connect { id: id as u32, end });

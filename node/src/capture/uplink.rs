@@ -2,6 +2,7 @@
 //! storage comes back, what it did not acknowledge is sent again; it drops what it has.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -39,6 +40,8 @@ struct Waiting {
 pub(super) struct Uplink {
     source: SourceId,
     link: Option<LinkSender>,
+    /// Storage closed the newest link.
+    ended: Arc<AtomicBool>,
     waiting: Arc<Mutex<Waiting>>,
     acknowledger: Arc<Mutex<Option<Acknowledger>>>,
     answers: (Sender<Answer>, Receiver<Answer>),
@@ -49,6 +52,7 @@ impl Uplink {
         Self {
             source,
             link: None,
+            ended: Arc::default(),
             waiting: Arc::default(),
             acknowledger: Arc::default(),
             answers: channel(),
@@ -68,14 +72,17 @@ impl Uplink {
             self.acknowledger.clone(),
             self.answers.0.clone(),
         );
+        let ended = Arc::new(AtomicBool::new(false));
+        self.ended = ended.clone();
         std::thread::spawn(move || {
             while let Ok(Some(frame)) = receiver.recv() {
                 let taken = take(&frame.bytes, &waiting, &acknowledger, &answers);
                 if let Err(error) = taken {
                     tracing::error!("storage sent what capture cannot read: {error}");
-                    return;
+                    break;
                 }
             }
+            ended.store(true, Ordering::Relaxed);
         });
         let begin = messages::store_item(|item| {
             let mut begin = item.init_begin();
@@ -121,6 +128,11 @@ impl Uplink {
             waiting.bytes += bytes.len();
             waiting.items.push_back((item.sequence, bytes));
         }
+    }
+
+    /// Whether there is a link, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.link.is_some() && !self.ended.load(Ordering::Relaxed)
     }
 
     /// Bytes that storage does not have yet.

@@ -151,6 +151,8 @@ impl Export {
         match role {
             "capture" => {
                 let (_, mut receiver) = link::split("capture", end)?;
+                // Whatever still comes of the old link is not looked at.
+                self.interrupted |= self.feed != 0;
                 self.feed = id;
                 std::thread::spawn(move || {
                     while let Ok(Some(frame)) = receiver.recv() {

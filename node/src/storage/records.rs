@@ -96,35 +96,56 @@ impl Records {
             return Ok(());
         }
         Header::from_message(header).map_err(std::io::Error::other)?;
+        if self.ended.contains_key(name) {
+            return self.reopen(name);
+        }
+        let start = records::file_start(header);
         let path = self.folder.join(name);
-        let held = if self.ended.remove(name).is_some() {
-            self.recover(name).map_err(std::io::Error::other)?.1
-        } else {
-            let start = records::file_start(header);
-            let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-            file.write_all(&start)?;
-            Recovered {
-                valid_bytes: start.len() as u64,
-                ..Recovered::default()
-            }
+        // What stands there has no whole header, or it would be known: a crash or a full disk left it.
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
+        file.write_all(&start)?;
+        let held = Recovered {
+            valid_bytes: start.len() as u64,
+            ..Recovered::default()
         };
-        let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
+        self.keep_open(name, header.to_vec(), held)
+    }
+
+    /// Continues a file that was there when storage started.
+    fn reopen(&mut self, name: &str) -> std::io::Result<()> {
+        let (header, held) = self.recover(name).map_err(std::io::Error::other)?;
+        self.keep_open(name, header, held)?;
+        self.ended.remove(name);
+        Ok(())
+    }
+
+    fn keep_open(&mut self, name: &str, header: Vec<u8>, held: Recovered) -> std::io::Result<()> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.folder.join(name))?;
         file.seek(SeekFrom::Start(held.valid_bytes))?;
-        self.open.insert(
-            name.to_owned(),
-            RecordFile {
-                file,
-                header: header.to_vec(),
-                held,
-                dirty: true,
-            },
-        );
+        let record = RecordFile {
+            file,
+            header,
+            held,
+            dirty: true,
+        };
+        self.open.insert(name.to_owned(), record);
         Ok(())
     }
 
     /// Appends a block; one that is there already is dropped. A change of coverage comes out.
     pub fn append(&mut self, name: &str, bytes: &[u8]) -> std::io::Result<Option<Change>> {
         let unknown = || std::io::Error::other("a block for a record file that is not open");
+        // Storage restarted: the file's opening was acknowledged, so that it is not sent again.
+        if self.ended.contains_key(name) {
+            self.reopen(name)?;
+        }
         let record = self.open.get_mut(name).ok_or_else(unknown)?;
         let mut rest = Cursor::new(bytes);
         let block = Block::read(&mut rest)
@@ -262,12 +283,26 @@ mod tests {
         let (mut store, found) = Records::open(folder.path(), 1 << 20).unwrap();
         assert_eq!(found.iter().map(|c| c.stretch).collect::<Vec<_>>(), [(0, 20)]);
         assert_eq!(std::fs::read(&path).unwrap(), whole);
-        store.begin("1.rec", &header()).unwrap();
+        // Its opening was acknowledged before: only blocks come again.
         assert!(store.append("1.rec", &blocks[1]).unwrap().is_none());
         assert_eq!(
             store.append("1.rec", &blocks[2]).unwrap().unwrap().stretch,
             (0, 30)
         );
+    }
+
+    #[test]
+    fn a_file_without_a_whole_header_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("1.rec"), b"COMO").unwrap();
+        let (mut store, found) = Records::open(folder.path(), 1 << 20).unwrap();
+        assert!(found.is_empty());
+        store.begin("1.rec", &header()).unwrap();
+        let block = records::Sealer::new(&DataKey::generate()).seal(0, 10, true, b"rows");
+        assert!(store.append("1.rec", &block).unwrap().is_some());
+        drop(store);
+        let (_, found) = Records::open(folder.path(), 1 << 20).unwrap();
+        assert_eq!(found.len(), 1);
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use como_capnp::wire_capnp as wire;
 
 use super::records::{Change, Records};
-use super::ring::{Appended, Ring, RingError};
+use super::ring::{Appended, Recovered, Ring, RingError};
 use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
 use crate::trace::{ItemBody, SealedItem, SegmentId, SegmentInfo, SourceId};
 use crate::wire::{self as messages, array, text};
@@ -20,6 +22,12 @@ const MAX_WAITING_ITEMS: usize = 32;
 const SYNC_EVERY: Duration = Duration::from_millis(100);
 /// ...and at least after this many bytes.
 const SYNC_BYTES: u64 = 8 << 20;
+/// What was written is synced earlier when nothing more has come for this long: a writer may wait for it.
+const SYNC_WHEN_IDLE: Duration = Duration::from_millis(2);
+/// How long storage takes what capture and export still have once the supervisor is gone.
+const DRAIN: Duration = Duration::from_secs(15);
+/// How long a start waits for the storage process of a killed node to have drained.
+const TAKE_OVER: Duration = Duration::from_secs(20);
 /// How often storage reports to the supervisor.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// How long to wait before a full disk is tried again.
@@ -46,10 +54,19 @@ enum Input {
     Control(Frame),
     SupervisorGone,
     Item(u64, Frame),
+    PeerGone(u64),
+}
+
+/// Who writes on a link, in the supervisor's words. Export runs guests: it must not reach the trace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    Capture,
+    Export,
 }
 
 /// A link to capture or export.
 struct Peer {
+    writer: Writer,
     sender: LinkSender,
     /// Highest sequence written, and acknowledged.
     written: Option<u64>,
@@ -61,6 +78,10 @@ struct Peer {
 
 struct Storage {
     control: LinkSender,
+    /// Since when the supervisor is gone.
+    alone: Option<Instant>,
+    /// Storage is to end: it waits for a full disk no longer.
+    ending: Arc<AtomicBool>,
     inputs: SyncSender<Input>,
     ring: Ring,
     folder: PathBuf,
@@ -83,12 +104,15 @@ pub fn run(control: LinkSender, commands: LinkReceiver, first: &Frame) -> Result
     };
     let start = start?;
     let folder = PathBuf::from(text(start.get_directory())?);
-    let (ring, recovered) = Ring::open(&folder, start.get_ring_bytes())?;
+    let (ring, recovered) = open_ring(&folder, start.get_ring_bytes())?;
     let (records, found) = Records::open(&ring.records_dir(), start.get_records_bytes())?;
     let (inputs, queue) = sync_channel(MAX_WAITING_ITEMS);
-    forward(commands, inputs.clone());
+    let ending = Arc::new(AtomicBool::new(false));
+    forward(commands, inputs.clone(), ending.clone());
     let mut storage = Storage {
         control,
+        alone: None,
+        ending,
         inputs,
         ring,
         folder,
@@ -102,22 +126,43 @@ pub fn run(control: LinkSender, commands: LinkReceiver, first: &Frame) -> Result
         torn_bytes: recovered.torn_bytes,
         known: BTreeMap::new(),
     };
-    storage.report_catalog()?;
+    storage.report_catalog();
     for change in found {
-        storage.report_records(&change)?;
+        storage.report_records(&change);
     }
     storage.main_loop(&queue)
 }
 
-fn forward(mut commands: LinkReceiver, inputs: SyncSender<Input>) {
+/// Opens the ring; that of a node whose supervisor was killed drains for a moment.
+fn open_ring(folder: &Path, max_bytes: u64) -> Result<(Ring, Recovered), RingError> {
+    let since = Instant::now();
+    loop {
+        match Ring::open(folder, max_bytes) {
+            Err(RingError::InUse { .. }) if since.elapsed() < TAKE_OVER => std::thread::sleep(RETRY),
+            other => return other,
+        }
+    }
+}
+
+fn forward(mut commands: LinkReceiver, inputs: SyncSender<Input>, ending: Arc<AtomicBool>) {
     std::thread::spawn(move || {
         while let Ok(Some(frame)) = commands.recv() {
+            if is_stop(&frame) {
+                // Told beside the queue, which a full disk holds up.
+                ending.store(true, Ordering::Relaxed);
+            }
             if inputs.send(Input::Control(frame)).is_err() {
                 return;
             }
         }
+        ending.store(true, Ordering::Relaxed);
         let _ = inputs.send(Input::SupervisorGone);
     });
+}
+
+fn is_stop(frame: &Frame) -> bool {
+    como_capnp::read_message(&frame.bytes)
+        .is_ok_and(|message| matches!(messages::read_down(&message), Ok(wire::down::Which::Stop(()))))
 }
 
 impl Storage {
@@ -125,35 +170,38 @@ impl Storage {
         let mut reported = Instant::now();
         loop {
             let wait = match self.unsynced_since {
-                Some(since) => SYNC_EVERY.saturating_sub(since.elapsed()),
+                Some(_) => SYNC_WHEN_IDLE,
                 None => REPORT_EVERY,
             };
-            let stop = match queue.recv_timeout(wait) {
-                Ok(Input::Control(frame)) => self.command(frame)?,
-                Ok(Input::SupervisorGone) => true,
-                Ok(Input::Item(peer, frame)) => {
-                    self.item(peer, &frame.bytes)?;
-                    false
-                }
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => true,
-            };
+            let (mut stop, mut idle) = (false, false);
+            match queue.recv_timeout(wait) {
+                Ok(Input::Control(frame)) => stop = self.command(frame)?,
+                // Capture and export seal what they have: it is taken before storage ends.
+                Ok(Input::SupervisorGone) => self.alone = Some(Instant::now()),
+                Ok(Input::Item(peer, frame)) => self.item(peer, &frame.bytes)?,
+                Ok(Input::PeerGone(peer)) => drop(self.peers.remove(&peer)),
+                Err(RecvTimeoutError::Timeout) => idle = true,
+                Err(RecvTimeoutError::Disconnected) => stop = true,
+            }
+            stop |= self
+                .alone
+                .is_some_and(|since| self.peers.is_empty() || since.elapsed() > DRAIN);
+            // A disk that is full at the end: what was not written is not acknowledged either.
+            stop |= self.disk_full && self.ending.load(Ordering::Relaxed);
             let due = self
                 .unsynced_since
-                .is_some_and(|since| since.elapsed() >= SYNC_EVERY);
+                .is_some_and(|since| idle || since.elapsed() >= SYNC_EVERY);
             if due || stop || self.unsynced_bytes >= SYNC_BYTES {
                 self.sync()?;
             }
             if stop {
-                let _ = self
-                    .control
-                    .send_bytes(&messages::up(|mut up| up.set_stopped(())), &[]);
+                self.tell(&messages::up(|mut up| up.set_stopped(())));
                 return Ok(());
             }
             if reported.elapsed() >= REPORT_EVERY {
                 reported = Instant::now();
-                self.report_catalog()?;
-                self.report()?;
+                self.report_catalog();
+                self.report();
             }
         }
     }
@@ -163,9 +211,14 @@ impl Storage {
         let message = como_capnp::read_message(&frame.bytes)?;
         match messages::read_down(&message)? {
             wire::down::Which::Stop(()) => Ok(true),
-            wire::down::Which::Peer(_) => {
+            wire::down::Which::Peer(peer) => {
+                let writer = match text(peer?.get_role())?.as_str() {
+                    "capture" => Writer::Capture,
+                    "export" => Writer::Export,
+                    _ => return Err(capnp::Error::failed("not a peer of storage".into()).into()),
+                };
                 if let Some(end) = frame.descriptors.pop() {
-                    self.connect(end)?;
+                    self.connect(writer, end)?;
                 }
                 Ok(false)
             }
@@ -173,11 +226,16 @@ impl Storage {
         }
     }
 
-    fn connect(&mut self, end: OwnedFd) -> Result<(), StorageError> {
+    fn connect(&mut self, writer: Writer, end: OwnedFd) -> Result<(), StorageError> {
+        if writer == Writer::Capture {
+            // What an earlier run still has on its way was not acknowledged: the new one brings it again.
+            self.peers.retain(|_, peer| peer.writer != Writer::Capture);
+        }
         let (sender, mut receiver) = link::split("writer", end)?;
         self.next_peer += 1;
         let (id, inputs) = (self.next_peer, self.inputs.clone());
         let peer = Peer {
+            writer,
             sender,
             written: None,
             acknowledged: None,
@@ -191,18 +249,38 @@ impl Storage {
                     return;
                 }
             }
+            let _ = inputs.send(Input::PeerGone(id));
         });
         Ok(())
     }
 
     fn item(&mut self, from: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let Some(writer) = self.peers.get(&from).map(|peer| peer.writer) else {
+            return Ok(()); // An old link's last words.
+        };
+        match self.take(from, writer, bytes) {
+            // Whoever took over export must not be able to stop the trace.
+            Err(StorageError::Message(error)) => {
+                tracing::error!("a writer breaks the protocol, its link is closed: {error}");
+                self.refuse(from, &error.to_string());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn take(&mut self, from: u64, writer: Writer, bytes: &[u8]) -> Result<(), StorageError> {
         use wire::store_item::Which;
         let message = como_capnp::read_message(bytes)?;
-        match message
+        let item = message
             .get_root::<wire::store_item::Reader<'_>>()?
             .which()
-            .map_err(capnp::Error::from)?
-        {
+            .map_err(capnp::Error::from)?;
+        let of_trace = matches!(item, Which::Begin(_) | Which::Sealed(_));
+        if of_trace != (writer == Writer::Capture) {
+            return Err(capnp::Error::failed("an item that this writer never sends".into()).into());
+        }
+        match item {
             Which::Begin(begin) => {
                 let begin = begin?;
                 if begin.get_new_run() {
@@ -224,7 +302,7 @@ impl Storage {
                 let (file, bytes) = (text(block.get_file())?, block.get_bytes()?);
                 let change = self.retry(|storage| storage.records.append(&file, bytes))?;
                 if let Some(change) = change.flatten() {
-                    self.report_records(&change)?;
+                    self.report_records(&change);
                 }
                 self.written(bytes.len() as u64);
                 self.record_taken(from);
@@ -234,8 +312,7 @@ impl Storage {
                 self.retry(|storage| storage.records.end(&file))?;
                 self.record_taken(from);
                 for file in self.records.expire()? {
-                    self.control
-                        .send_bytes(&messages::up(|mut up| up.set_records_gone(&file)), &[])?;
+                    self.tell(&messages::up(|mut up| up.set_records_gone(&file)));
                 }
             }
         }
@@ -245,8 +322,15 @@ impl Storage {
     /// A new run of capture: its predecessor's open segment ends here, unsealed.
     fn resume(&mut self, to: u64, source: SourceId) -> Result<(), StorageError> {
         self.sync()?;
-        let resume = self.ring.resume(source)?;
-        self.report_catalog()?;
+        let resume = loop {
+            match self.ring.resume(source) {
+                Ok(resume) => break resume,
+                Err(error) if error.is_retryable() && !self.gives_up(&error) => std::thread::sleep(RETRY),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.set_disk_full(false);
+        self.report_catalog();
         let answer = messages::store_ack(|ack| {
             let mut answer = ack.init_resume();
             answer.set_offset(resume.point.offset);
@@ -264,34 +348,46 @@ impl Storage {
                     if appended == Appended::Duplicate {
                         self.duplicates += 1;
                     }
-                    self.set_disk_full(false)?;
+                    self.set_disk_full(false);
                     self.written(item.body.bytes().len() as u64);
                     if let Some(peer) = self.peers.get_mut(&from) {
                         peer.written = Some(item.sequence);
                     }
                     if !matches!(item.body, ItemBody::Block(_)) {
                         self.sync()?;
-                        self.report_catalog()?;
+                        self.report_catalog();
                     }
                     return Ok(());
                 }
                 // Nothing is acknowledged, nothing is lost: capture keeps what it sent.
                 Err(error) if error.is_retryable() => {
-                    self.set_disk_full(true)?;
+                    if self.gives_up(&error) {
+                        return Ok(());
+                    }
                     std::thread::sleep(RETRY);
                 }
-                Err(
-                    error @ (RingError::Protocol { .. }
-                    | RingError::SegmentCut { .. }
-                    | RingError::UnknownSegment { .. }),
-                ) => {
-                    let why = error.to_string();
-                    self.answer(from, &messages::store_ack(|mut ack| ack.set_refused(&why)));
-                    self.peers.remove(&from);
+                Err(error) => {
+                    self.refuse(from, &error.to_string());
                     return Ok(());
                 }
-                Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Says why storage waits; true: it is to end, and waits no longer.
+    fn gives_up(&mut self, error: &RingError) -> bool {
+        if !self.disk_full {
+            tracing::error!("storage waits: {error}");
+        }
+        self.set_disk_full(true);
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Ends a link; its writer starts again from what is stored.
+    fn refuse(&mut self, writer: u64, why: &str) {
+        self.answer(writer, &messages::store_ack(|mut ack| ack.set_refused(why)));
+        if let Some(peer) = self.peers.remove(&writer) {
+            peer.sender.shutdown();
         }
     }
 
@@ -303,9 +399,15 @@ impl Storage {
     ) -> Result<Option<T>, StorageError> {
         loop {
             match act(self) {
-                Ok(done) => return Ok(Some(done)),
+                Ok(done) => {
+                    self.set_disk_full(false);
+                    return Ok(Some(done));
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                    self.set_disk_full(true)?;
+                    self.set_disk_full(true);
+                    if self.ending.load(Ordering::Relaxed) {
+                        return Ok(None);
+                    }
                     std::thread::sleep(RETRY);
                 }
                 Err(error) => {
@@ -362,15 +464,22 @@ impl Storage {
         }
     }
 
-    fn set_disk_full(&mut self, full: bool) -> Result<(), StorageError> {
+    fn set_disk_full(&mut self, full: bool) {
         if self.disk_full != full {
             self.disk_full = full;
-            self.report()?;
+            self.report();
         }
-        Ok(())
     }
 
-    fn report(&mut self) -> Result<(), StorageError> {
+    /// Tells the supervisor; one that is gone does not keep storage from taking what capture has.
+    fn tell(&mut self, message: &[u8]) {
+        if self.alone.is_none() {
+            // The end of the link comes as an input of its own.
+            let _ = self.control.send_bytes(message, &[]);
+        }
+    }
+
+    fn report(&mut self) {
         let message = messages::up(|up| {
             let mut report = up.init_storage();
             report.set_segments(self.known.len() as u32);
@@ -380,10 +489,10 @@ impl Storage {
             report.set_duplicates(self.duplicates);
             report.set_torn_bytes(self.torn_bytes);
         });
-        Ok(self.control.send_bytes(&message, &[])?)
+        self.tell(&message);
     }
 
-    fn report_records(&mut self, change: &Change) -> Result<(), StorageError> {
+    fn report_records(&mut self, change: &Change) {
         let message = messages::up(|up| {
             let mut state = up.init_records();
             state.set_file(&change.file);
@@ -393,26 +502,30 @@ impl Storage {
             state.set_bytes(change.bytes);
             state.set_new_hole(change.new_stretch);
         });
-        Ok(self.control.send_bytes(&message, &[])?)
+        self.tell(&message);
     }
 
     /// Tells the supervisor of segments that are new, grew, ended or went.
-    fn report_catalog(&mut self) -> Result<(), StorageError> {
+    fn report_catalog(&mut self) {
         let mut seen = BTreeMap::new();
         for (file, info) in self.ring.listing() {
             let state = (file.clone(), info.file_bytes);
             let id = info.header.segment;
             if self.known.get(&id) != Some(&state) {
-                self.control.send_bytes(&segment_state(&file, &info), &[])?;
+                self.tell(&segment_state(&file, &info));
             }
             seen.insert(id, state);
         }
-        for gone in self.known.keys().filter(|id| !seen.contains_key(id)) {
-            self.control
-                .send_bytes(&messages::up(|mut up| up.set_segment_gone(&gone.0)), &[])?;
+        let gone: Vec<SegmentId> = self
+            .known
+            .keys()
+            .filter(|id| !seen.contains_key(id))
+            .copied()
+            .collect();
+        for id in gone {
+            self.tell(&messages::up(|mut up| up.set_segment_gone(&id.0)));
         }
         self.known = seen;
-        Ok(())
     }
 }
 

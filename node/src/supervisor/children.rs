@@ -131,6 +131,9 @@ impl Children {
                     break;
                 }
             }
+            // A role without a control link is ending, or it breaks the protocol and would go on unheard.
+            // Who is ending keeps the status it ends with.
+            let _ = spawned.child.kill();
             let status = spawned.child.wait();
             let _ = events.send(Event::Ended(id, status));
         });

@@ -125,16 +125,17 @@ pub(crate) struct Supervisor {
 /// Runs a node until it is told to stop.
 pub fn run(config_file: &Path) -> Result<(), SupervisorError> {
     let (events, queue) = channel();
-    let mut supervisor = Supervisor::open(config_file, events.clone())?;
-    let _lock = signals::PidFile::take(&supervisor.layout)?;
+    let config = Config::load(config_file)?;
+    // Before anything is opened: a second supervisor must not touch the audit log or the results.
+    let _lock = signals::PidFile::take(&config.layout())?;
+    let mut supervisor = Supervisor::open(config, events.clone())?;
     signals::forward(events).map_err(|e| SupervisorError::Io("signal handlers".into(), e))?;
     supervisor.begin()?;
     supervisor.main_loop(&queue)
 }
 
 impl Supervisor {
-    fn open(config_file: &Path, events: std::sync::mpsc::Sender<Event>) -> Result<Self, SupervisorError> {
-        let config = Config::load(config_file)?;
+    fn open(config: Config, events: std::sync::mpsc::Sender<Event>) -> Result<Self, SupervisorError> {
         let layout = config.layout();
         let registry = Registry::load(&layout)?;
         let policy = load_policy(&config)?;
@@ -187,13 +188,13 @@ impl Supervisor {
         loop {
             match queue.recv_timeout(TICK) {
                 Ok(Event::Said(from, frame)) => self.said(from, frame),
-                Ok(Event::Ended(id, status)) => self.ended(id, &status)?,
+                Ok(Event::Ended(id, status)) => self.ended(id, &status),
                 Ok(Event::Stop) => self.stop_all(),
                 Ok(Event::Reload) => self.reload(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            self.tick()?;
+            self.tick();
             if self.stopping.is_some() && self.children.iter().next().is_none() {
                 self.log(&audit::Event::Stopped);
                 let _ = self.audit.sign_head(now_ns());
@@ -205,7 +206,7 @@ impl Supervisor {
         }
     }
 
-    fn tick(&mut self) -> Result<(), SupervisorError> {
+    fn tick(&mut self) {
         match self.stopping {
             Some(since) if since.elapsed() > DRAIN => {
                 let all: Vec<_> = self.children.iter().map(|(id, _)| id).collect();
@@ -213,11 +214,10 @@ impl Supervisor {
             }
             Some(_) => {}
             None => {
-                self.restart_due_roles()?;
+                self.restart_due_roles();
                 self.advance_jobs();
             }
         }
-        Ok(())
     }
 
     /// Drains in the order of the data: capture seals its segment and storage has it on disk, before

@@ -161,11 +161,12 @@ impl Supervisor {
             return;
         };
         tracing::error!(role = role.name(), "{what}");
+        let core = child.purpose == Purpose::Core;
         match child.purpose.clone() {
             Purpose::Job(job) => self.job_failed(&job, role, &what),
             _ => {
                 let first_start = !self.roles.ready_once.contains(role.name());
-                if first_start {
+                if first_start && core {
                     self.failure.get_or_insert_with(|| what.clone());
                 }
                 self.roles.failures.insert(role.name(), what);

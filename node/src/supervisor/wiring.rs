@@ -262,13 +262,9 @@ impl Supervisor {
     }
 
     /// A process ended: record the death, and start again what must run.
-    pub(super) fn ended(
-        &mut self,
-        id: ChildId,
-        status: &std::io::Result<std::process::ExitStatus>,
-    ) -> Result<(), SupervisorError> {
+    pub(super) fn ended(&mut self, id: ChildId, status: &std::io::Result<std::process::ExitStatus>) {
         let Some(child) = self.children.remove(id) else {
-            return Ok(());
+            return;
         };
         let end = describe_end(status);
         let expected = child.stopping || self.stopping.is_some() || matches!(&child.purpose, Purpose::Job(_));
@@ -289,21 +285,19 @@ impl Supervisor {
         match &child.purpose {
             Purpose::Job(job) => self.job_process_ended(&job.clone(), child.role),
             _ if self.stopping.is_some() => self.stop_next(),
+            // A module that was started while its export process was ending needs another one.
+            Purpose::Export(key) if child.stopping => self.restart_export(key),
             _ if child.stopping => {}
-            _ => self.schedule_restart(&child),
+            _ => self.schedule_restart(&child, was_killed(status)),
         }
-        Ok(())
     }
 
-    fn schedule_restart(&mut self, child: &Child) {
+    fn schedule_restart(&mut self, child: &Child, killed: bool) {
         let lived = child.started.elapsed();
         self.roles.forget(child.role);
         let core = child.purpose == Purpose::Core;
-        if core
-            && !child.ready
-            && self.roles.ready_once.insert(child.role.name())
-            && self.started.elapsed() < STEADY
-        {
+        let first = core && !child.ready && self.roles.ready_once.insert(child.role.name());
+        if first && !killed && self.started.elapsed() < STEADY {
             // It never worked: a wrong setting, not an accident. Better to stop at once than to limp.
             self.failure
                 .get_or_insert_with(|| format!("the {} process does not start", child.role));
@@ -317,7 +311,7 @@ impl Supervisor {
     }
 
     /// Starts roles whose wait is over.
-    pub(super) fn restart_due_roles(&mut self) -> Result<(), SupervisorError> {
+    pub(super) fn restart_due_roles(&mut self) {
         let now = Instant::now();
         let (due, later) = std::mem::take(&mut self.wiring.due)
             .into_iter()
@@ -326,12 +320,19 @@ impl Supervisor {
         let due: Vec<(Instant, Role, Purpose)> = due;
         for (_, role, purpose) in due {
             match purpose {
-                Purpose::Core => self.start_core(role)?,
+                Purpose::Core => {
+                    // No process, no descriptor, a file that is being replaced: it may work later.
+                    if let Err(error) = self.start_core(role) {
+                        tracing::error!(role = role.name(), "does not start again: {error}");
+                        self.roles.failures.insert(role.name(), error.to_string());
+                        let wait = self.wiring.backoff(role, Duration::ZERO);
+                        self.wiring.due.push((now + wait, role, Purpose::Core));
+                    }
+                }
                 Purpose::Export(key) => self.restart_export(&key),
                 Purpose::Job(_) => {}
             }
         }
-        Ok(())
     }
 
     /// The next step of an orderly stop: first those that produce, then storage.
@@ -353,6 +354,13 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Whether somebody else ended the process: no sign of a setting with which it cannot work.
+fn was_killed(status: &std::io::Result<std::process::ExitStatus>) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let killed = rustix::process::Signal::KILL.as_raw();
+    status.as_ref().is_ok_and(|s| s.signal() == Some(killed))
 }
 
 fn fill_trust(trust: como_capnp::wire_capnp::trust::Builder<'_>, authorities: &[[String; 3]]) {

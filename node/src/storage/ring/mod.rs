@@ -116,14 +116,10 @@ impl Ring {
         Ok(())
     }
 
-    /// Where a source continues. Ends its open segments: a new run of capture writes its own.
+    /// Where a source continues. Ends the open segments, of whichever source: a new run of capture writes
+    /// its own, and each run on a link is a source of its own.
     pub fn resume(&mut self, source: SourceId) -> Result<Resume, RingError> {
-        let open: Vec<SegmentId> = self
-            .open
-            .iter()
-            .filter(|(_, segment)| segment.header.source == source)
-            .map(|(id, _)| *id)
-            .collect();
+        let open: Vec<SegmentId> = self.open.keys().copied().collect();
         for id in open {
             self.cut(id)?;
         }
