@@ -1,7 +1,7 @@
 //! Fetching one dataset into a file, across broken connections and across runs.
 //!
 //! While it comes, `FILE.part` holds the bytes and `FILE.part.etag` names the dataset that they
-//! belong to (its root hash); both go when `FILE` is complete. Must never glue parts of two datasets
+//! belong to (the node's tag for it); both go when `FILE` is complete. Must never glue parts of two datasets
 //! together, nor leave a half file under the final name.
 
 use std::fs::{self, File, OpenOptions};

@@ -24,10 +24,12 @@ fn a_module_lives_through_restarts_until_it_is_stopped_or_revoked() {
     node.ingested();
 
     // Who may not bring modules is told by which rule; who may not be believed, why.
-    ann.sign("traffic");
-    let refused = ann.como(&["--json", "module", "submit", "traffic.cmod"]).exits(3);
-    assert!(!refused.error()["error"].as_str().unwrap_or_default().is_empty(), "{}", refused.stderr);
-    ops.submit("protocol");
+    let signed = dev.sign("traffic");
+    let signed = signed.to_str().expect("UTF-8");
+    let refused = ann.como(&["--json", "module", "submit", signed]).exits(3);
+    assert!(refused.stderr.contains("Only partners that the operator allowed"), "{}", refused.stderr);
+    let unknown = ops.submit("protocol").exits(7);
+    assert!(unknown.stderr.contains("no registered developer"), "{}", unknown.stderr);
     let submitted = dev.submit("traffic").ok().json();
     let hash = submitted["hash"].as_str().expect("a hash").to_owned();
     assert_eq!(hash.len(), 64, "{submitted}");
