@@ -158,7 +158,15 @@ impl Deployment {
         let folder = self.node_folder();
         let welcome = person.path("welcome.toml");
         let card = person.keys_dir.join("card.toml");
-        let mut args = vec![kind, "add", &person.name, "--node", text(&folder), "--card", text(&card)];
+        let mut args = vec![
+            kind,
+            "add",
+            &person.name,
+            "--node",
+            text(&folder),
+            "--card",
+            text(&card),
+        ];
         args.extend_from_slice(grant);
         args.extend(["--output", text(&welcome)]);
         succeeds(&self.admin(&args));

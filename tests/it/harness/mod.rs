@@ -13,11 +13,7 @@
 //!
 //! Nothing waits for a fixed time: what is waited for is asked for again until [`PATIENCE`] ends.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "every test file takes what it needs"
-)]
+#![allow(dead_code, unused_imports, reason = "every test file takes what it needs")]
 
 mod deployment;
 mod node;

@@ -118,7 +118,8 @@ impl Output {
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(
-            self.code, code,
+            self.code,
+            code,
             "como {}\n{}{}",
             self.args.join(" "),
             self.stdout,
@@ -130,8 +131,14 @@ impl Output {
     /// What it printed, as JSON.
     #[track_caller]
     pub fn json(&self) -> Json {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|e| panic!("{e}: como {}\n{}{}", self.args.join(" "), self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| {
+            panic!(
+                "{e}: como {}\n{}{}",
+                self.args.join(" "),
+                self.stdout,
+                self.stderr
+            )
+        })
     }
 
     /// What it complained about, as JSON (with `--json`).
@@ -272,7 +279,13 @@ fn strings(ragged: &Ragged) -> impl Iterator<Item = Vec<u8>> + '_ {
 }
 
 fn cells(batch: &Batch) -> impl Iterator<Item = Vec<Cell>> + '_ {
-    (0..batch.rows()).map(|row| batch.columns.iter().map(|column| cell(column.value(row))).collect())
+    (0..batch.rows()).map(|row| {
+        batch
+            .columns
+            .iter()
+            .map(|column| cell(column.value(row)))
+            .collect()
+    })
 }
 
 fn cell(value: Value<'_>) -> Cell {

@@ -19,10 +19,7 @@ fn pseudonyms(real: &[super::oracle::Seen], packets: &Packets) -> BTreeMap<Vec<u
             (real.ethertype, real.protocol),
             "packets keep their order"
         );
-        for (real, pseudonym) in [
-            (&real.source, seen.source),
-            (&real.destination, seen.destination),
-        ] {
+        for (real, pseudonym) in [(&real.source, seen.source), (&real.destination, seen.destination)] {
             if real.is_empty() {
                 continue;
             }
@@ -68,16 +65,27 @@ fn partners_get_datasets_of_their_own_with_pseudonyms_of_their_project() {
         person.trace(&["--all"], "all.como").ok();
         let packets = open_packets(person, &person.path("all.como"));
         assert_eq!(packets.frames.len(), real.len());
-        assert_eq!(packets.header.audience, if person.name == "bob" { "other" } else { "study" });
+        assert_eq!(
+            packets.header.audience,
+            if person.name == "bob" { "other" } else { "study" }
+        );
         let lengths = real.iter().map(|seen| seen.wire_len as u32);
-        assert!(packets.wire_len.iter().copied().eq(lengths), "no packet is missing or moved");
+        assert!(
+            packets.wire_len.iter().copied().eq(lengths),
+            "no packet is missing or moved"
+        );
         opened.push(packets);
     }
 
     // Each dataset opens for its owner only, whoever gets hold of the file; anybody may check its origin.
     for (owner, thief) in [(&ann, &bob), (&bob, &ann), (&ann, &cid)] {
         let file = owner.path("all.como");
-        assert!(open(thief, &file).is_err(), "{} opened {}'s", thief.name, owner.name);
+        assert!(
+            open(thief, &file).is_err(),
+            "{} opened {}'s",
+            thief.name,
+            owner.name
+        );
         let file = file.to_str().expect("UTF-8");
         let refused = thief.como(&["dataset", "open", file, "--to", "pcapng", "-o", "stolen.pcapng"]);
         assert_ne!(refused.code, 0, "{}", refused.stdout);
@@ -94,7 +102,10 @@ fn partners_get_datasets_of_their_own_with_pseudonyms_of_their_project() {
         let [one, other] = [pseudonym, &b[real]].map(|p| common_prefix(real, p) == real.len() as u32 * 8);
         assert!(!one || !other, "{real:?} stands in the clear");
     }
-    let alike = a.iter().filter(|(real, pseudonym)| b[*real] == **pseudonym).count();
+    let alike = a
+        .iter()
+        .filter(|(real, pseudonym)| b[*real] == **pseudonym)
+        .count();
     assert!(
         alike * 20 < a.len(),
         "{alike} of {} pseudonyms are the same in two projects",

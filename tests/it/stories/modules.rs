@@ -27,9 +27,17 @@ fn a_module_lives_through_restarts_until_it_is_stopped_or_revoked() {
     let signed = dev.sign("traffic");
     let signed = signed.to_str().expect("UTF-8");
     let refused = ann.como(&["--json", "module", "submit", signed]).exits(3);
-    assert!(refused.stderr.contains("Only partners that the operator allowed"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("Only partners that the operator allowed"),
+        "{}",
+        refused.stderr
+    );
     let unknown = ops.submit("protocol").exits(7);
-    assert!(unknown.stderr.contains("no registered developer"), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("no registered developer"),
+        "{}",
+        unknown.stderr
+    );
     let submitted = dev.submit("traffic").ok().json();
     let hash = submitted["hash"].as_str().expect("a hash").to_owned();
     assert_eq!(hash.len(), 64, "{submitted}");
@@ -60,7 +68,9 @@ fn a_module_lives_through_restarts_until_it_is_stopped_or_revoked() {
     assert_eq!(listed(&ann).expect("still installed")["live"], 1);
     ops.como(&["module", "stop", "traffic"]).ok();
     assert_eq!(live(&node.status()), [""; 0]);
-    node.until("export ends with its last module", |_| roles(&node, "export") == 0);
+    node.until("export ends with its last module", |_| {
+        roles(&node, "export") == 0
+    });
     node.stop();
 
     // So does a stop; and a revocation, which also ends what runs.

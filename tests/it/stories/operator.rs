@@ -16,7 +16,10 @@ fn a_stopped_node_leaves_sealed_segments_and_a_sound_audit_log() {
     node.ingested();
     let status = node.status();
     assert_eq!(status["capture"]["packets"], 3_000);
-    assert_eq!((&status["capture"]["lost"], &status["mode"]), (&0.into(), &"restricted".into()));
+    assert_eq!(
+        (&status["capture"]["lost"], &status["mode"]),
+        (&0.into(), &"restricted".into())
+    );
     let mut roles: Vec<String> = node.roles().into_iter().map(|(role, _)| role).collect();
     roles.sort();
     assert_eq!(roles, ["capture", "query", "storage"], "only what is needed runs");
@@ -27,7 +30,12 @@ fn a_stopped_node_leaves_sealed_segments_and_a_sound_audit_log() {
     assert_eq!(catalog["levels"], serde_json::json!(["anonymized", "headers"]));
     let start = site.generated().start_ns;
     let coverage = &catalog["coverage"];
-    assert!(coverage["from_ns"].as_u64().is_some_and(|from| from.abs_diff(start) < 5_000_000_000), "{catalog}");
+    assert!(
+        coverage["from_ns"]
+            .as_u64()
+            .is_some_and(|from| from.abs_diff(start) < 5_000_000_000),
+        "{catalog}"
+    );
 
     ann.trace(&["--all"], "all.como").ok();
     ann.trace(&["--all", "--level", "payload"], "no.como").exits(3);
@@ -43,7 +51,10 @@ fn a_stopped_node_leaves_sealed_segments_and_a_sound_audit_log() {
         let reader = SegmentReader::open(File::open(&path).expect("a segment")).expect("a sound segment");
         reader.verify(&key).expect("written by this node");
         reader.verify_blocks().expect("every block is there");
-        packets += reader.footer().unwrap_or_else(|| panic!("{} has no footer", path.display())).packets;
+        packets += reader
+            .footer()
+            .unwrap_or_else(|| panic!("{} has no footer", path.display()))
+            .packets;
         files += 1;
     }
     assert!(files > 0);
@@ -54,11 +65,15 @@ fn a_stopped_node_leaves_sealed_segments_and_a_sound_audit_log() {
     for words in ["ann", "payload"] {
         assert!(log.contains(words), "{words} is not in the audit log");
     }
-    let verify = |path: &std::path::Path| ann.como(&["--json", "audit", "verify", path.to_str().expect("UTF-8")]);
+    let verify =
+        |path: &std::path::Path| ann.como(&["--json", "audit", "verify", path.to_str().expect("UTF-8")]);
     let report = verify(&audit).ok().json();
     assert_eq!(report["lines"], log.lines().count());
     let lines: Vec<&str> = log.lines().collect();
-    let line = lines.iter().position(|line| line.contains("payload")).expect("the refusal");
+    let line = lines
+        .iter()
+        .position(|line| line.contains("payload"))
+        .expect("the refusal");
     let changed = lines[line].replace("payload", "headers");
     let with = |lines: &[&str]| {
         let path = ann.path("tampered.log");

@@ -66,7 +66,10 @@ fn modules_over_the_past_trace_count_what_the_link_carried() {
     let (from, to) = (start + 20 * SECOND, start + 30 * SECOND);
     let window = ["--from", &seconds(from), "--to", &seconds(to)];
     let part = ask(&ops, "traffic", &window, "part.como");
-    let inside = real.iter().filter(|seen| (from..to).contains(&seen.ts_ns)).count();
+    let inside = real
+        .iter()
+        .filter(|seen| (from..to).contains(&seen.ts_ns))
+        .count();
     assert_eq!((part.rows.len(), part.sum("packets")), (10, inside as i128));
 
     let protocol = ask(&ops, "protocol", &["--all"], "protocol.como");
@@ -105,7 +108,11 @@ fn modules_over_the_past_trace_count_what_the_link_carried() {
 }
 
 fn says(output: &Output, words: &str) {
-    assert!(output.stderr.contains(words), "`{words}` is not in\n{}", output.stderr);
+    assert!(
+        output.stderr.contains(words),
+        "`{words}` is not in\n{}",
+        output.stderr
+    );
 }
 
 #[test]
@@ -119,14 +126,22 @@ fn refusals_say_what_is_wrong_and_by_which_rule() {
     dev.submit("traffic").ok();
 
     // Above the ceiling: the rule that refuses is quoted, as text and as JSON.
-    let refused = ann.como(&["trace", "--all", "--level", "headers", "-o", "h.como"]).exits(3);
+    let refused = ann
+        .como(&["trace", "--all", "--level", "headers", "-o", "h.como"])
+        .exits(3);
     says(&refused, "ceiling");
-    let refused = ann.como(&["--json", "query", "traffic", "--all", "--level", "headers", "-o", "h.como"]);
+    let refused = ann.como(&[
+        "--json", "query", "traffic", "--all", "--level", "headers", "-o", "h.como",
+    ]);
     assert_eq!(refused.exits(3).error()["exit"], 3);
     assert!(!ann.path("h.como").exists());
 
     says(&ann.query("nothing", &["--all"], "x.como").exits(7), "nothing");
-    says(&ann.query("traffic", &["--all", "--arg", "k=1"], "x.como").exits(7), "k");
+    says(
+        &ann.query("traffic", &["--all", "--arg", "k=1"], "x.como")
+            .exits(7),
+        "k",
+    );
     let (early, late) = (seconds(start + 5 * SECOND), seconds(start + 9 * SECOND));
     for (from, to) in [(&late, &early), (&early, &early)] {
         let asked = ann.query("traffic", &["--from", from, "--to", to], "x.como");
@@ -137,19 +152,39 @@ fn refusals_say_what_is_wrong_and_by_which_rule() {
     says(&asked.exits(7), "trace");
 
     // A bad filter comes back with a mark below the word.
-    let asked = ann.como(&["query", "traffic", "--all", "--filter", "tcp and blue", "-o", "x.como"]);
+    let asked = ann.como(&[
+        "query",
+        "traffic",
+        "--all",
+        "--filter",
+        "tcp and blue",
+        "-o",
+        "x.como",
+    ]);
     let asked = asked.exits(7);
     let lines: Vec<&str> = asked.stderr.lines().collect();
     let mark = lines.iter().position(|line| line.trim() == "^").or_else(|| {
-        lines.iter().position(|line| !line.trim().is_empty() && line.trim().chars().all(|c| c == '^'))
+        lines
+            .iter()
+            .position(|line| !line.trim().is_empty() && line.trim().chars().all(|c| c == '^'))
     });
     let mark = mark.unwrap_or_else(|| panic!("no mark in\n{}", asked.stderr));
     let at = lines[mark].find('^').expect("a mark");
-    assert!(lines[mark - 1].get(at..).is_some_and(|rest| rest.starts_with("blue")), "{}", asked.stderr);
+    assert!(
+        lines[mark - 1]
+            .get(at..)
+            .is_some_and(|rest| rest.starts_with("blue")),
+        "{}",
+        asked.stderr
+    );
 
     // What would be refused is refused by explain too; what would not is estimated, and nothing is run.
-    ann.como(&["trace", "--all", "--level", "headers", "--explain"]).exits(3);
-    let explained = ann.como(&["--json", "query", "traffic", "--all", "--explain"]).ok().json();
+    ann.como(&["trace", "--all", "--level", "headers", "--explain"])
+        .exits(3);
+    let explained = ann
+        .como(&["--json", "query", "traffic", "--all", "--explain"])
+        .ok()
+        .json();
     assert_eq!(explained["decision"], "allow");
     assert_eq!(explained["estimate"]["from_records"], false);
     assert_eq!(explained["estimate"]["packets"], 1_000);

@@ -63,10 +63,16 @@ fn records_of_the_live_stream_say_what_the_past_trace_says() {
         let [live, past] = ["live", "past"].map(|kind| open_table(&ops, &ops.path(&out(kind))));
         assert!(past.rows.len() >= 3, "{module} has rows");
         assert_eq!(live.names, past.names);
-        assert_eq!(live.rows, past.rows, "{module} says two things of the same packets");
+        assert_eq!(
+            live.rows, past.rows,
+            "{module} says two things of the same packets"
+        );
         if module == "traffic" {
             let real = look_at(&traffic);
-            let inside = real.iter().filter(|seen| (from..end).contains(&seen.ts_ns)).count();
+            let inside = real
+                .iter()
+                .filter(|seen| (from..end).contains(&seen.ts_ns))
+                .count();
             assert_eq!(live.sum("packets"), inside as i128);
         }
     }
@@ -81,9 +87,21 @@ fn a_window_ahead_waits_runs_and_can_be_cancelled() {
     node.until("packets come", |status| status["capture"]["packets"] != 0);
 
     // Far ahead: it waits until somebody does not want it any more.
-    let (from, to) = (seconds(traffic.start_ns + 900 * SECOND), seconds(traffic.start_ns + 901 * SECOND));
+    let (from, to) = (
+        seconds(traffic.start_ns + 900 * SECOND),
+        seconds(traffic.start_ns + 901 * SECOND),
+    );
     let mut waiting = ops
-        .command(&["query", "traffic", "--from", &from, "--to", &to, "-o", "never.como"])
+        .command(&[
+            "query",
+            "traffic",
+            "--from",
+            &from,
+            "--to",
+            &to,
+            "-o",
+            "never.como",
+        ])
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
@@ -91,7 +109,10 @@ fn a_window_ahead_waits_runs_and_can_be_cancelled() {
     let stderr = waiting.stderr.take().expect("piped");
     let mut note = String::new();
     BufReader::new(stderr).read_line(&mut note).expect("a line");
-    let id = note.split_whitespace().find(|word| word.len() == 32).unwrap_or_else(|| panic!("no id in {note}"));
+    let id = note
+        .split_whitespace()
+        .find(|word| word.len() == 32)
+        .unwrap_or_else(|| panic!("no id in {note}"));
     node.until("it waits", |status| status["queries"]["waiting"] == 1);
     ops.como(&["cancel", id]).ok();
     let ended = waiting.wait().expect("como ends");
@@ -102,9 +123,13 @@ fn a_window_ahead_waits_runs_and_can_be_cancelled() {
     let now = node.catalog()["now_ns"].as_u64().expect("a time");
     let from = (now / SECOND + 3) * SECOND;
     let window = ["--from", &seconds(from), "--to", &seconds(from + 4 * SECOND)];
-    assert!(from + 4 * SECOND < traffic.start_ns + 25 * SECOND, "the machine is too slow for this test");
+    assert!(
+        from + 4 * SECOND < traffic.start_ns + 25 * SECOND,
+        "the machine is too slow for this test"
+    );
     ops.query("traffic", &window, "ahead.como").ok();
-    ops.query("traffic", &[&window[..], &["--fresh"]].concat(), "past.como").ok();
+    ops.query("traffic", &[&window[..], &["--fresh"]].concat(), "past.como")
+        .ok();
     let [ahead, past] = ["ahead.como", "past.como"].map(|file| open_table(&ops, &ops.path(file)));
     assert_eq!(ahead.rows, past.rows);
     let inside = |ts_ns: u64| (from..from + 4 * SECOND).contains(&ts_ns);

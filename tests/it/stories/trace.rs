@@ -21,10 +21,7 @@ fn a_filter_and_window_give_the_packets_that_a_naive_count_gives() {
 
     // The ends lie within a millisecond: both are moved outward to its borders.
     let (from, to) = (start + 10 * SECOND + 300_123, start + 35 * SECOND + 1);
-    let (snapped_from, snapped_to) = (
-        from / MILLISECOND * MILLISECOND,
-        to.next_multiple_of(MILLISECOND),
-    );
+    let (snapped_from, snapped_to) = (from / MILLISECOND * MILLISECOND, to.next_multiple_of(MILLISECOND));
     let inside = |seen: &&Seen| (snapped_from..snapped_to).contains(&seen.ts_ns);
     let expected: Vec<&Seen> = real.iter().filter(inside).filter(is_tcp_443).collect();
     assert!(expected.len() > 100, "the oracle has something to count");
@@ -39,7 +36,11 @@ fn a_filter_and_window_give_the_packets_that_a_naive_count_gives() {
     assert_eq!((window.from_ns, window.to_ns), (snapped_from, snapped_to));
     for ((frame, ts_ns), real) in packets.frames.iter().zip(&packets.ts_ns).zip(expected) {
         let seen = look(*ts_ns, frame);
-        assert_eq!(*ts_ns, real.ts_ns / MILLISECOND * MILLISECOND, "time to the millisecond");
+        assert_eq!(
+            *ts_ns,
+            real.ts_ns / MILLISECOND * MILLISECOND,
+            "time to the millisecond"
+        );
         assert_eq!((seen.ethertype, seen.protocol), (real.ethertype, real.protocol));
         assert!(is_tcp_443(&&seen), "well-known ports stay");
         assert!(
@@ -70,10 +71,15 @@ fn a_download_opens_in_every_format() {
     assert!(verified.json().is_object());
     for format in ["pcapng", "csv", "jsonl", "parquet"] {
         let out = format!("udp.{format}");
-        ann.como(&["dataset", "open", "udp.como", "--to", format, "-o", &out]).ok();
+        ann.como(&["dataset", "open", "udp.como", "--to", format, "-o", &out])
+            .ok();
     }
     let text = |name: &str| std::fs::read_to_string(ann.path(name)).expect("text");
-    assert_eq!(text("udp.csv").lines().count(), udp + 1, "a header line, and a line each");
+    assert_eq!(
+        text("udp.csv").lines().count(),
+        udp + 1,
+        "a header line, and a line each"
+    );
     assert_eq!(text("udp.jsonl").lines().count(), udp);
     for line in text("udp.jsonl").lines() {
         serde_json::from_str::<serde_json::Value>(line).expect("each line is JSON");
@@ -117,19 +123,27 @@ fn headers_are_real_and_end_where_payload_begins() {
     assert_eq!(packets.frames.len(), generated.len());
     for ((frame, ts_ns), real) in packets.frames.iter().zip(&packets.ts_ns).zip(&generated) {
         assert_eq!(*ts_ns, real.ts_ns / 1_000 * 1_000, "time to the microsecond");
-        assert_eq!(frame[..], real.data[..frame.len()], "real bytes from the start on");
+        assert_eq!(
+            frame[..],
+            real.data[..frame.len()],
+            "real bytes from the start on"
+        );
         if let Some(headers) = look(real.ts_ns, &real.data).header_len {
             assert_eq!(frame.len(), headers, "headers, and no byte of payload");
         }
     }
     // What the trace does not keep nobody gets, whatever the ceiling.
-    ann.trace(&["--all", "--level", "payload"], "payload.como").exits(3);
+    ann.trace(&["--all", "--level", "payload"], "payload.como")
+        .exits(3);
     node.stop();
 }
 
 #[test]
 fn payload_gives_every_packet_back_as_it_was() {
-    let mut site = Deployment::new().capture(2_000, 9).retain("payload").mode("private");
+    let mut site = Deployment::new()
+        .capture(2_000, 9)
+        .retain("payload")
+        .mode("private");
     let ann = site.partner("ann", "payload", false);
     let generated: Vec<_> = site.generated().generate().collect();
     let node = site.start();
@@ -138,7 +152,11 @@ fn payload_gives_every_packet_back_as_it_was() {
     let packets = open_packets(&ann, &ann.path("all.como"));
     assert_eq!(packets.frames.len(), generated.len());
     for ((frame, ts_ns), real) in packets.frames.iter().zip(&packets.ts_ns).zip(&generated) {
-        assert_eq!((*ts_ns, frame), (real.ts_ns, &real.data), "byte for byte, to the nanosecond");
+        assert_eq!(
+            (*ts_ns, frame),
+            (real.ts_ns, &real.data),
+            "byte for byte, to the nanosecond"
+        );
     }
     let bytes: usize = generated.iter().map(|packet| packet.data.len()).sum();
     assert_eq!(node.catalog()["captured_bytes"], bytes as u64);
