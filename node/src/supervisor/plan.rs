@@ -67,7 +67,7 @@ impl Supervisor {
         level: AccessLevel,
         window: Window,
     ) -> Result<String, Refusal> {
-        let filter = Filter::parse(text).map_err(|e| Refusal::BadFilter(e.with_caret(text)))?;
+        let filter = Filter::parse(text).map_err(|e| Refusal::BadFilter(marked(&e, text)))?;
         let mut epochs: Vec<u32> = self
             .catalog
             .segments_in(window)
@@ -340,4 +340,17 @@ fn fill_audiences(
         to.set_mapping_epoch(*epoch);
         to.set_key(key.expose());
     }
+}
+
+/// What is wrong, the filter with a mark below the word, and what to do: lines that a client shows as they are.
+fn marked(error: &como_anonymize::filter::FilterError, text: &str) -> String {
+    let said = error.to_string();
+    let (what, fix) = said.split_once('\n').unwrap_or((&said, ""));
+    let place: Vec<String> = error
+        .with_caret(text)
+        .lines()
+        .take(2)
+        .map(str::to_owned)
+        .collect();
+    format!("{what}\n{}\n{fix}", place.join("\n"))
 }
