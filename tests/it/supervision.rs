@@ -1,0 +1,426 @@
+//! The supervisor's promises: who dies is restarted and recorded, the trace depends on nobody else, what cannot
+//! work is said at once, and what is asked of a node that goes on stays as it was.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use como_client::keys::Bundle;
+use como_modules::{Manifest, SignedModule};
+use como_tests::generate::Traffic;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::harness::{Deployment, Node, Person, open_packets, open_table, wait_for};
+
+/// Wall time that no test reaches, ns.
+const FAR_AHEAD_NS: u64 = 4_000_000_000_000_000_000;
+
+/// Entries of one kind in the audit log.
+fn audited(node: &Node, kind: &str) -> Vec<Value> {
+    let text = fs::read_to_string(node.audit_log()).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|entry| entry["event"] == kind || entry["event"]["event"] == kind)
+        .collect()
+}
+
+fn kill_process(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(pid as i32);
+    nix::sys::signal::kill(pid, Signal::SIGKILL).expect("the process is there");
+}
+
+/// A capture that is played as recorded, for so many seconds.
+fn paced(packets: usize, seconds: f64) -> Deployment {
+    let traffic = Traffic {
+        packets,
+        duration_s: seconds,
+        ..Traffic::default()
+    };
+    Deployment::new()
+        .traffic(traffic)
+        .config_extra("[source]\npaced = true")
+}
+
+#[test]
+fn a_role_that_dies_is_restarted_and_the_death_is_in_the_audit_log() {
+    let mut site = Deployment::new();
+    let dora = site.developer("dora", "anonymized");
+    let ann = site.partner("ann", "anonymized", true);
+    let node = site.start();
+    node.ingested();
+    dora.submit("traffic").ok();
+    ann.como(&["module", "start", "traffic"]).ok();
+    for role in ["storage", "capture", "query", "export"] {
+        let old = wait_for("the role runs", || node.role(role));
+        kill_process(old);
+        wait_for("it is restarted", || node.role(role).filter(|new| *new != old));
+        let death = wait_for("the death is recorded", || {
+            audited(&node, "died")
+                .into_iter()
+                .find(|entry| entry["pid"] == old)
+        });
+        assert_eq!(death["role"], role);
+        assert_eq!(death["end"], "signal 9");
+        assert_eq!(death["restart"], true);
+    }
+    // All work again, together.
+    node.until("all roles are ready", |status| {
+        let processes = status["processes"].as_array().expect("processes");
+        processes.len() == 4 && processes.iter().all(|process| process["ready"] == true)
+    });
+    node.ingested();
+    ann.query("traffic", &["--all", "--fresh"], "after.como").ok();
+    let table = open_table(&ann, &ann.path("after.como"));
+    assert_eq!(table.sum("packets"), site.generated().packets as i128);
+    node.stop();
+}
+
+/// A guest by the body of its `update`, which stores what `store` says.
+fn hostile_guest(update: &str, store: &str) -> Vec<u8> {
+    wat::parse_str(format!(
+        r#"(module (memory (export "memory") 2 2)
+            (func (export "como_abi") (result i32) i32.const 1)
+            (func (export "como_arena") (result i32) i32.const 1024)
+            (func (export "como_output") (result i32) i32.const 65536)
+            (func (export "init") (param i32) (result i32) i32.const 0)
+            (func (export "update") (param i32) (result i32) {update})
+            (func (export "store") (result i32) {store}))"#
+    ))
+    .expect("a guest that parses")
+}
+
+fn submit_hostile(developer: &Person, name: &str, wasm: &[u8]) {
+    let manifest = format!(
+        r#"name = "{name}"
+        version = "1.0.0"
+        release = 1
+        description = "misbehaves"
+        level = "anonymized"
+        output_level = "anonymized"
+        interval_ms = 1000
+        memory_kib = 128
+        columns = ["wire_len"]
+        [[schema]]
+        name = "value"
+        kind = "u64"
+        description = "a number"
+        merge = "sum"
+        "#
+    );
+    let bundle = Bundle::open(&developer.keys_dir).expect("keys");
+    let id = bundle.name().expect("a name");
+    let manifest = Manifest::from_toml(&manifest, id.as_str(), FAR_AHEAD_NS).expect("a manifest");
+    let key = bundle.developer_key().expect("a key");
+    let signed = SignedModule::sign(&manifest, wasm, &key).expect("signed");
+    let file = developer.path(&format!("{name}.cmod"));
+    fs::write(&file, signed).expect("a file");
+    developer
+        .como(&["module", "submit", file.to_str().expect("UTF-8")])
+        .ok();
+}
+
+#[test]
+fn the_trace_never_depends_on_modules() {
+    let mut site = paced(5_000, 8.0);
+    let dora = site.developer("dora", "anonymized");
+    let ann = site.partner("ann", "anonymized", true);
+    let node = site.start();
+    dora.submit("traffic").ok();
+    submit_hostile(
+        &dora,
+        "looper",
+        &hostile_guest("(loop $l (br $l)) i32.const 0", "i32.const 0"),
+    );
+    submit_hostile(&dora, "trapper", &hostile_guest("unreachable", "i32.const 0"));
+    submit_hostile(
+        &dora,
+        "flooder",
+        &hostile_guest("i32.const 0", "i32.const 0x7fffffff"),
+    );
+    for module in ["traffic", "looper", "trapper", "flooder"] {
+        ann.como(&["module", "start", module]).ok();
+    }
+    let status = node.until("the three that misbehave are stopped", |status| {
+        status["live_modules"]
+            .as_array()
+            .is_some_and(|live| live.len() == 1)
+    });
+    assert_eq!(status["live_modules"][0]["name"], "traffic", "the others go on");
+    assert_eq!(audited(&node, "module_fault").len(), 3, "each fault is recorded");
+    // And the process that ran them may die.
+    kill_process(wait_for("export runs", || node.role("export")));
+    node.ingested();
+    assert_eq!(node.catalog()["packets"], site.generated().packets);
+    assert_eq!(node.catalog()["lost_packets"], 0);
+    assert_eq!(node.catalog()["unsealed_segments"], 0);
+    node.stop();
+}
+
+#[test]
+fn old_segments_expire_and_the_catalog_and_refusals_say_so() {
+    let trace = "[trace]\nretain = \"payload\"\nsegment_bytes = \"1 MiB\"\nring_bytes = \"4 MiB\"";
+    let mut site = Deployment::new().capture(20_000, 41).config_extra(trace);
+    let ann = site.partner("ann", "payload", false);
+    let node = site.start();
+    node.ingested();
+    let expired = wait_for("a segment expires", || {
+        Some(audited(&node, "expired")).filter(|e| !e.is_empty())
+    });
+    let catalog = node.catalog();
+    let packets = site.generated().packets as u64;
+    assert!(
+        catalog["packets"]
+            .as_u64()
+            .is_some_and(|kept| 0 < kept && kept < packets),
+        "{catalog}"
+    );
+    let from_ns = catalog["coverage"]["from_ns"].as_u64().expect("a coverage");
+    assert!(
+        from_ns > site.generated().start_ns,
+        "{} expired, {catalog}",
+        expired.len()
+    );
+    let start_s = site.generated().start_ns / 1_000_000_000;
+    let (from, to) = (start_s.to_string(), (start_s + 1).to_string());
+    let refused = ann.trace(&["--from", &from, "--to", &to, "--level", "payload"], "gone.como");
+    assert_ne!(refused.code, 0);
+    assert!(
+        refused.error()["error"]
+            .as_str()
+            .is_some_and(|e| e.contains("the trace reaches over"))
+    );
+    ann.trace(&["--all", "--level", "payload"], "kept.como").ok();
+    let kept = open_packets(&ann, &ann.path("kept.como"));
+    assert_eq!(
+        kept.frames.len() as u64,
+        catalog["packets"].as_u64().expect("a count")
+    );
+    let expected: Vec<_> = site.generated().generate().collect();
+    let tail = &expected[expected.len() - kept.frames.len()..];
+    assert!(
+        tail.iter()
+            .zip(&kept.frames)
+            .all(|(packet, frame)| packet.data == *frame),
+        "the newest stay"
+    );
+    node.stop();
+}
+
+#[test]
+fn a_port_in_use_stops_the_node_with_what_to_do() {
+    let mut site = Deployment::new();
+    site.node_folder();
+    let _taken = TcpListener::bind(("127.0.0.1", site.port())).expect("the port was free");
+    let mut node = site.launch();
+    assert!(!node.ended().success());
+    let log = node.log();
+    let at = log
+        .lines()
+        .position(|line| line.starts_with("como-node: "))
+        .expect("the reason");
+    let words: Vec<&str> = log.lines().skip(at).collect();
+    assert!(words[0].contains(&site.port().to_string()), "{words:?}");
+    assert!(words.len() >= 2 && !words[1].is_empty(), "what to do: {words:?}");
+}
+
+#[test]
+fn two_nodes_on_one_directory_are_refused_and_the_first_is_not_touched() {
+    let mut site = Deployment::new();
+    let ann = site.partner("ann", "anonymized", false);
+    let node = site.start();
+    node.ingested();
+    let before = fs::read(node.audit_log()).expect("an audit log");
+    let folder = node.folder.display().to_string();
+    let second = site.admin(&["run", &folder]);
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success());
+    assert!(
+        said.contains("already runs") && said.contains(&node.pid().to_string()),
+        "{said}"
+    );
+    assert!(said.contains("Stop it first"), "{said}");
+    assert!(
+        fs::read(node.audit_log())
+            .expect("an audit log")
+            .starts_with(&before)
+    );
+    ann.trace(&["--all"], "still.como").ok();
+    let log = node.audit_log().display().to_string();
+    node.stop();
+    ann.como(&["audit", "verify", &log]).ok();
+}
+
+#[test]
+fn a_reload_with_a_broken_configuration_keeps_the_old_one() {
+    let mut site = Deployment::new();
+    let ann = site.partner("ann", "anonymized", false);
+    let node = site.start();
+    node.ingested();
+    let file = node.folder.join("como.toml");
+    let sound = fs::read_to_string(&file).expect("a configuration");
+    fs::write(&file, format!("{sound}\n[node2]\nname = 1\n")).expect("written");
+    node.reload();
+    wait_for("the refusal is logged", || {
+        node.log()
+            .contains("reload refused, nothing changed")
+            .then_some(())
+    });
+    ann.trace(&["--all"], "still.como").ok();
+    fs::write(&file, sound).expect("written");
+    node.reload();
+    wait_for("a sound one is taken", || {
+        (!audited(&node, "reloaded").is_empty()).then_some(())
+    });
+    ann.trace(&["--all"], "again.como").ok();
+    node.stop();
+}
+
+#[test]
+fn a_list_of_revocations_that_does_not_read_leaves_the_old_one_in_force() {
+    let mut site = Deployment::new();
+    let ann = site.partner("ann", "anonymized", false);
+    let node = site.start();
+    node.ingested();
+    let query = node.role("query").expect("query runs");
+    let lists: Vec<_> = walk(&node.folder)
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "crl" || e == "pem"))
+        .filter(|path| fs::read_to_string(path).is_ok_and(|text| text.contains("BEGIN X509 CRL")))
+        .collect();
+    assert!(!lists.is_empty(), "the node keeps a list");
+    for list in &lists {
+        fs::write(list, "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n").expect("written");
+    }
+    node.reload();
+    node.until("the failure is told", |status| {
+        status["failures"]["query"].is_string()
+    });
+    ann.trace(&["--all"], "still.como").ok();
+    assert_eq!(node.role("query"), Some(query), "it was not taken as dead");
+    node.stop();
+}
+
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(walk(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// A pair of interfaces of this test's own, until it is dropped.
+struct Wire {
+    here: String,
+    there: String,
+}
+
+impl Wire {
+    fn lay() -> Option<Self> {
+        let id = std::process::id() % 100_000;
+        let wire = Self {
+            here: format!("coma{id}"),
+            there: format!("comb{id}"),
+        };
+        let ip = |args: &[&str]| {
+            Command::new("ip")
+                .args(args)
+                .output()
+                .is_ok_and(|o| o.status.success())
+        };
+        let made = ip(&[
+            "link",
+            "add",
+            &wire.here,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            &wire.there,
+        ]) && ip(&["link", "set", &wire.here, "up"])
+            && ip(&["link", "set", &wire.there, "up"]);
+        made.then_some(wire)
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "del", &self.here]).output();
+    }
+}
+
+#[test]
+fn on_a_live_link_received_is_stored_plus_counted_losses() {
+    let player = Command::new("tcpreplay").arg("--version").output().is_ok();
+    if !nix::unistd::geteuid().is_root() || !player {
+        eprintln!("SKIPPED: a live link needs root and tcpreplay");
+        return;
+    }
+    let Some(wire) = Wire::lay() else {
+        eprintln!("SKIPPED: no veth pair can be made here");
+        return;
+    };
+    let packets = 3_000;
+    let mut site = Deployment::new().source(&format!("live:{}", wire.here));
+    let traffic = Traffic {
+        packets,
+        seed: 51,
+        ..Traffic::default()
+    };
+    let file = site.write_capture("to-send.pcap", &traffic);
+    let dora = site.developer("dora", "anonymized");
+    let ann = site.partner("ann", "anonymized", true);
+    let node = site.start();
+    dora.submit("traffic").ok();
+    node.until("capture listens", |status| {
+        let processes = status["processes"].as_array().expect("processes");
+        processes
+            .iter()
+            .any(|p| p["role"] == "capture" && p["ready"] == true)
+    });
+    let sent = Command::new("tcpreplay")
+        .args(["-q", "--pps=3000", "-i", &wire.there])
+        .arg(&file)
+        .output()
+        .expect("tcpreplay runs");
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let expected = packets as u64;
+    node.until("everything is stored or counted as lost", |_| {
+        let catalog = node.catalog();
+        let count = |name: &str| catalog[name].as_u64().unwrap_or(0);
+        count("packets") + count("lost_packets") >= expected
+    });
+    let capture = node.status()["capture"].clone();
+    let received = capture["packets"].as_u64().expect("a count");
+    assert!(
+        received + capture["lost"].as_u64().expect("a count") >= expected,
+        "{capture}"
+    );
+    let answer = ann.query("traffic", &["--all"], "live.como");
+    answer.ok();
+    let table = open_table(&ann, &ann.path("live.como"));
+    assert!(table.sum("packets") >= i128::from(expected) - i128::from(capture["lost"].as_u64().unwrap_or(0)));
+    // The writer of a link dies in its segment: the hole is told, not hidden.
+    let old = node.role("capture").expect("capture runs");
+    kill_process(old);
+    wait_for("capture is back", || {
+        node.role("capture").filter(|new| *new != old)
+    });
+    node.until("its segment is unsealed", |_| {
+        node.catalog()["unsealed_segments"] == 1
+    });
+    ann.trace(&["--all"], "cut.como").ok();
+    let cut = open_packets(&ann, &ann.path("cut.como"));
+    assert!(
+        cut.end.gaps.iter().any(|gap| gap.cause == "unsealed end"),
+        "{:?}",
+        cut.end.gaps
+    );
+    node.stop();
+}
