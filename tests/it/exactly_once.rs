@@ -128,6 +128,9 @@ fn a_full_disk_is_told_and_once_there_is_room_nothing_is_lost() {
         eprintln!("SKIPPED: no tmpfs can be mounted here");
         return;
     };
+    for folder in ["segments", "records"] {
+        fs::create_dir(trace.join(folder)).expect("the folders that the mount hides");
+    }
     let ballast = disk.0.join("ballast");
     fs::write(&ballast, vec![0; 2 << 20]).expect("the ballast fits");
     let node = site.start();
