@@ -22,7 +22,8 @@ fn audited(node: &Node, kind: &str) -> Vec<Value> {
     let text = fs::read_to_string(node.audit_log()).unwrap_or_default();
     text.lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|entry| entry["event"] == kind || entry["event"]["event"] == kind)
+        .map(|mut entry| entry["event"].take())
+        .filter(|event| event["event"] == kind)
         .collect()
 }
 
@@ -131,13 +132,17 @@ fn the_trace_never_depends_on_modules() {
     submit_hostile(
         &dora,
         "looper",
-        &hostile_guest("(loop $l (br $l)) i32.const 0", "i32.const 0"),
+        &hostile_guest("(loop $l (br $l)) i32.const 0", "i32.const 16"),
     );
-    submit_hostile(&dora, "trapper", &hostile_guest("unreachable", "i32.const 0"));
+    submit_hostile(&dora, "trapper", &hostile_guest("unreachable", "i32.const 16"));
     submit_hostile(
         &dora,
         "flooder",
-        &hostile_guest("i32.const 0", "i32.const 0x7fffffff"),
+        // Well-behaved until it has seen a packet: it must get past the trial at submission.
+        &hostile_guest(
+            "(i32.store (i32.const 0) (i32.const 1)) i32.const 0",
+            "(if (result i32) (i32.load (i32.const 0)) (then i32.const 0x7fffffff) (else i32.const 16))",
+        ),
     );
     for module in ["traffic", "looper", "trapper", "flooder"] {
         ann.como(&["module", "start", module]).ok();
