@@ -163,7 +163,8 @@ fn decode(request: &Request, task: &Task<'_>) -> Part {
                 let gaps = gaps
                     .iter()
                     .filter(|g| g.from_ns < window.to_ns && g.to_ns >= window.from_ns);
-                let messages = gaps.map(|g| feed::encode_gap(&public_gap(g))).collect();
+                let grain_ns = request.ask_level.grain_ns();
+                let messages = gaps.map(|g| feed::encode_gap(&public_gap(g, grain_ns))).collect();
                 Part::Feed(messages, bytes, Totals::default())
             }
             Err(what) => lost(what),
@@ -189,7 +190,7 @@ fn decode(request: &Request, task: &Task<'_>) -> Part {
 /// The block as the runner may see it: at the view's level and audience, cut by the asker's filter, which
 /// sees the asker's own view.
 fn views(request: &Request, task: &Task<'_>) -> Result<View, TraceError> {
-    let audience = request.anonymizer(task.segment.mapping_epoch);
+    let audience = request.anonymizer(task.segment.mapping_epoch)?;
     let at = |level: AccessLevel, groups: GroupSet| {
         let view = task.reader.view(&task.block, level, groups)?;
         Ok::<_, TraceError>(if level <= AccessLevel::Anonymized {
@@ -226,10 +227,11 @@ fn rekeyed(request: &Request, mut view: View, audience: Option<&Anonymizer>) -> 
     }
 }
 
-fn public_gap(gap: &crate::trace::Gap) -> Gap {
+/// A gap begins and ends with packets: its times are no finer than theirs are shown.
+fn public_gap(gap: &crate::trace::Gap, grain_ns: u64) -> Gap {
     Gap {
-        from_ns: gap.from_ns,
-        to_ns: gap.to_ns,
+        from_ns: gap.from_ns - gap.from_ns % grain_ns,
+        to_ns: gap.to_ns.checked_next_multiple_of(grain_ns).unwrap_or(gap.to_ns),
         cause: gap.cause.as_str().to_owned(),
         count: gap.packets,
     }

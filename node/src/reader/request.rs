@@ -14,7 +14,7 @@ use como_keys::signing::VerifyingKey;
 use como_policies::{AccessLevel, Window};
 
 use super::ReaderError;
-use crate::trace::{GroupSet, ReadKeys};
+use crate::trace::{GroupSet, ReadKeys, TraceError};
 use crate::wire::{array, read_down, text};
 
 /// One segment to read.
@@ -130,9 +130,17 @@ impl Request {
         })
     }
 
-    /// The audience's map in a mapping epoch; `None`: the node's own pseudonyms are shown.
-    pub fn anonymizer(&self, mapping_epoch: u32) -> Option<&Anonymizer> {
-        self.anonymizers.get(&mapping_epoch).map(Arc::as_ref)
+    /// The audience's map in a mapping epoch; `None`: the node's own pseudonyms are shown. Refused where
+    /// there is an audience but not its map: the node's pseudonyms are not for it.
+    pub fn anonymizer(&self, mapping_epoch: u32) -> Result<Option<&Anonymizer>, TraceError> {
+        let map = self.anonymizers.get(&mapping_epoch).map(Arc::as_ref);
+        if map.is_none() && !self.anonymizers.is_empty() {
+            return Err(TraceError::damaged(
+                0,
+                "no key of the audience for its mapping epoch",
+            ));
+        }
+        Ok(map)
     }
 
     /// Bytes of all files, for the progress bar.

@@ -165,11 +165,16 @@ impl Refusal {
     /// The problem details (RFC 9457).
     pub fn reply(&self) -> Reply {
         let (status, kind, title, fix) = self.parts();
+        // A module's error brings its own second line, which says more than the general one.
+        let (detail, fix) = match self {
+            Self::BadModule(text) => text.split_once('\n').unwrap_or((text, fix)),
+            _ => (self.detail(), fix),
+        };
         let mut body = json!({
             "type": format!("tag:como,2026:problem/{kind}"),
             "title": title,
             "status": status,
-            "detail": self.detail(),
+            "detail": detail,
             "fix": fix,
         });
         if let Self::Denied { rule, policies } = self {

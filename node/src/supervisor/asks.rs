@@ -46,8 +46,10 @@ impl Supervisor {
                 }
             }
             Which::State(query) => {
+                let query = query?.to_str()?;
                 let reply = self
-                    .job_state(&asker, query?.to_str()?)
+                    .registered(&asker)
+                    .and_then(|()| self.job_state(&asker, query))
                     .unwrap_or_else(|r| r.reply());
                 self.answer(id, &reply);
             }
@@ -84,6 +86,7 @@ impl Supervisor {
         let keys = |asker: &str| request_keys(registry, asker);
         let node = self.config.node.name.as_str();
         let request = requests::authenticate(signed, asker, node, keys, now_ns(), &mut self.nonces)?;
+        self.registered(asker)?;
         let reply = match request {
             Request::SubmitModule(file) => return self.submit_module(id, asker, file),
             Request::StartModule(name, arguments) => self.start_module(asker, &name, &arguments)?,
@@ -100,8 +103,27 @@ impl Supervisor {
         Ok(Outcome::Reply(reply))
     }
 
+    /// Whether this node answers somebody at all, also about what was asked and computed before: access
+    /// that is withdrawn is withdrawn at once.
     fn registered(&self, asker: &str) -> Result<(), Refusal> {
-        self.developer_or_partner(asker).map(|_| ())
+        match self.registry.developer(asker) {
+            Some((_, developer)) if !developer.revoked => Ok(()),
+            _ => self.served(asker),
+        }
+    }
+
+    /// The same for data: only partners may have any.
+    pub(super) fn served(&self, asker: &str) -> Result<(), Refusal> {
+        match self.registry.partner(asker) {
+            Some((_, partner)) if partner.suspended && !partner.revoked => Err(Refusal::Denied {
+                rule: "You are suspended on this node; ask its operator.".into(),
+                policies: vec!["guard-suspended".into()],
+            }),
+            Some((_, partner)) if !partner.revoked => Ok(()),
+            _ => Err(Refusal::Unknown(format!(
+                "{asker} is not (or no longer) served by this node"
+            ))),
+        }
     }
 
     /// Refuses an ask; the audit log has the refusal even where no policy was asked.
@@ -150,7 +172,7 @@ impl Supervisor {
     }
 }
 
-/// Keys that may sign requests of this SPIFFE id; none where it is unknown, suspended or revoked.
+/// Keys that may sign requests of this SPIFFE id; none where it is unknown or revoked.
 fn request_keys(registry: &crate::registry::Registry, asker: &str) -> Vec<VerifyingKey> {
     let partner = registry
         .partner(asker)

@@ -96,11 +96,12 @@ impl Supervisor {
     ) -> ModuleFacts {
         let manifest = &module.manifest;
         let hash_hex = hex::encode(manifest.wasm_sha256);
-        let arguments: Vec<(String, i64)> = module.resolved(arguments).unwrap_or_default();
-        let endorsed = self
-            .registry
-            .endorsement(&hash_hex, &arguments)
-            .is_some_and(|e| e.output_level <= manifest.output_level);
+        // Arguments that do not fit the module are not what the operator endorsed.
+        let endorsed = module.resolved(arguments).is_ok_and(|arguments| {
+            self.registry
+                .endorsement(&hash_hex, &arguments)
+                .is_some_and(|e| e.output_level <= manifest.output_level)
+        });
         let developer = self.registry.developer(&manifest.developer);
         ModuleFacts {
             name: manifest.name.clone(),

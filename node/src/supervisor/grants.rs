@@ -12,7 +12,7 @@ use super::Supervisor;
 use super::catalog::{Coverage, Segment};
 use super::requests::first_line;
 use crate::records;
-use crate::trace::SegmentHeader;
+use crate::trace::{Predecessor, SegmentHeader};
 use como_dataset::Gap;
 
 /// Longest segment header that is read, in bytes.
@@ -47,12 +47,15 @@ impl Supervisor {
         let (mut grants, mut gaps) = (Vec::new(), Vec::new());
         for (id, segment) in self.catalog.segments_in(window) {
             match self.grant_segment(&segment, level) {
-                Ok((keys, link_type)) => grants.push(SegmentGrant {
-                    id,
-                    segment,
-                    keys,
-                    link_type,
-                }),
+                Ok((keys, header)) => {
+                    gaps.extend(self.missing_before(&segment, header.predecessor.as_ref()));
+                    grants.push(SegmentGrant {
+                        id,
+                        segment,
+                        keys,
+                        link_type: header.link,
+                    });
+                }
                 Err(cause) => {
                     let to_ns = segment
                         .last_ns
@@ -74,12 +77,16 @@ impl Supervisor {
         &self,
         segment: &Segment,
         level: AccessLevel,
-    ) -> Result<([Option<DataKey>; 3], u32), String> {
+    ) -> Result<([Option<DataKey>; 3], SegmentHeader), String> {
         let path = self.layout.segments().join(&segment.file);
         let header = read_header(&path).map_err(|why| format!("unreadable: {why}"))?;
         header
             .verify(&self.keyring.node_signing.verifying_key())
             .map_err(|e| first_line(&e))?;
+        // What storage says of a segment is a hint; what the signed header says counts.
+        if header.sealing_epoch != segment.sealing_epoch || header.mapping_epoch != segment.mapping_epoch {
+            return Err("unreadable: its header names other epochs than storage does".into());
+        }
         let mut keys = [None, None, None];
         for section in sections(level) {
             let Some(identity) = self
@@ -93,16 +100,48 @@ impl Supervisor {
                 .map_err(|e| first_line(&e))?;
             keys[*section as usize] = Some(key);
         }
-        Ok((keys, header.link))
+        Ok((keys, header))
+    }
+
+    /// A segment that its successor's signed header names, but that is not there: somebody took it. The ring
+    /// takes from the oldest end only, so where older ones remain it was not the ring.
+    fn missing_before(&self, segment: &Segment, predecessor: Option<&Predecessor>) -> Option<Gap> {
+        let named = predecessor?.segment.0;
+        let mut older = None;
+        for (id, other) in self.catalog.segments() {
+            if *id == named {
+                return None;
+            }
+            if other.first_ns < segment.first_ns {
+                let last_ns = other.last_ns.unwrap_or(other.first_ns);
+                older = older.max(Some(last_ns.min(segment.first_ns)));
+            }
+        }
+        Some(Gap {
+            from_ns: older?,
+            to_ns: segment.first_ns,
+            cause: "missing segment".into(),
+            count: None,
+        })
     }
 
     /// Opens the data keys of record files; `None` where one cannot be opened any more.
-    pub(super) fn grant_records(&self, files: &[Coverage]) -> Option<Vec<RecordGrant>> {
+    /// What storage says of a file is a hint: only rows of this very metric, sealed at this very output level,
+    /// are opened.
+    pub(super) fn grant_records(
+        &self,
+        files: &[Coverage],
+        metric: &[u8; 32],
+        output_level: AccessLevel,
+    ) -> Option<Vec<RecordGrant>> {
         files
             .iter()
             .map(|coverage| {
                 let mut file = File::open(self.layout.records().join(&coverage.file)).ok()?;
                 let (header, _) = records::Header::read(&mut file).ok()?;
+                if header.metric != *metric || header.output_level != output_level {
+                    return None;
+                }
                 let identity = self
                     .keyring
                     .record_identity_if_present(header.sealing_epoch, header.output_level.as_u8())?;

@@ -18,7 +18,7 @@ use super::audit::Event;
 use super::children::{ChildId, Purpose};
 use super::decide::Circumstances;
 use super::modules::{Installed, WantedRun, fill_run};
-use super::plan::Estimate;
+use super::plan::{Estimate, metric_of};
 use super::requests::{QueryAsked, TraceAsked};
 use super::{Supervisor, SupervisorError, now_ns};
 use crate::config::{Config, Layout};
@@ -85,6 +85,8 @@ pub(super) struct Job {
     detail: String,
     fix: String,
     reader_done: bool,
+    /// The node's signature was given: there is one dataset per query.
+    signed: bool,
 }
 
 /// What a finished job gave.
@@ -310,6 +312,7 @@ impl Supervisor {
             }
         }
         let (hash, module) = self.modules.find(&asked.module)?;
+        module.not_expired()?;
         let arguments = module.resolved(&asked.arguments)?;
         let principal = self.partner(asker)?;
         let filter = self.check_filter(&asked.filter, asked.level, asked.window)?;
@@ -339,6 +342,12 @@ impl Supervisor {
             let served = "this node serves modules at anonymized, headers and payload";
             return Err(Refusal::LevelNotServed(served.into()));
         }
+        let read = if filter.is_empty() {
+            module.manifest.level
+        } else {
+            module.manifest.level.max(asked.level)
+        };
+        self.check_retained(read)?;
         if !future {
             self.check_window(asked.window)?;
         }
@@ -398,10 +407,7 @@ impl Supervisor {
             let served = "packets are served at anonymized, headers and payload; below there are no packets";
             return Err(Refusal::LevelNotServed(served.into()));
         }
-        if asked.level > self.config.trace.retain {
-            let kept = format!("this node keeps its trace up to {}", self.config.trace.retain);
-            return Err(Refusal::LevelNotServed(kept));
-        }
+        self.check_retained(asked.level)?;
         if !future {
             self.check_window(asked.window)?;
         }
@@ -424,6 +430,15 @@ impl Supervisor {
             vec![recipient],
         );
         self.enqueue(job, future)
+    }
+
+    /// A section that is not kept cannot be read, and an answer of nothing but gaps would not say why.
+    fn check_retained(&self, level: AccessLevel) -> Result<(), Refusal> {
+        if level > self.config.trace.retain {
+            let kept = format!("this node keeps its trace up to {}", self.config.trace.retain);
+            return Err(Refusal::LevelNotServed(kept));
+        }
+        Ok(())
     }
 
     fn project_and_recipient(&self, asker: &str) -> Result<(String, Vec<u8>), Refusal> {
@@ -466,6 +481,7 @@ impl Supervisor {
             detail: String::new(),
             fix: String::new(),
             reader_done: false,
+            signed: false,
         }
     }
 
@@ -577,7 +593,10 @@ impl Supervisor {
                 ..
             } => self
                 .stored_records(module, arguments, audience, &job.filter, job.window)
-                .and_then(|files| self.grant_records(&files)),
+                .and_then(|files| {
+                    let metric = metric_of(module, arguments, audience);
+                    self.grant_records(&files, &metric, module.manifest.output_level)
+                }),
             _ => None,
         };
         if let Work::Query {
@@ -625,6 +644,7 @@ impl Supervisor {
         };
         let (grants, destroyed) = self.grant_segments(job.window, level);
         gaps.extend(destroyed);
+        self.check_epochs(job, &grants)?;
         let epoch = grants.first().map_or(0, |g| g.segment.mapping_epoch);
         if let (Work::Trace { link_type, .. }, Some(first)) = (&mut job.work, grants.first()) {
             *link_type = first.link_type;
@@ -673,6 +693,12 @@ impl Supervisor {
         let Some(job) = self.job_of(from) else {
             return Ok(());
         };
+        if job.is_over() {
+            return Ok(());
+        }
+        if std::mem::replace(&mut job.signed, true) {
+            return Err(capnp::Error::failed("a second dataset for one query".into()));
+        }
         let decided = job
             .header
             .as_deref()
@@ -769,6 +795,12 @@ impl Supervisor {
         job.detail = detail.to_owned();
         job.fix = fix.to_owned();
         let (owner, totals) = (job.owner.clone(), job.totals);
+        if let Work::Query {
+            live: Some(instance), ..
+        } = job.work
+        {
+            self.stop_windowed_run(instance, "its query is over");
+        }
         if state != State::Done {
             let _ = std::fs::remove_file(self.jobs.path(id));
             self.children
@@ -811,30 +843,13 @@ impl Supervisor {
     /// Cancels a query, for its owner.
     pub(super) fn cancel(&mut self, asker: &str, id: &str) -> Result<Reply, Refusal> {
         self.owned(asker, id)?;
-        if let Some(Work::Query {
-            live: Some(instance), ..
-        }) = self.jobs.of(id).map(|j| &j.work)
-        {
-            let instance = *instance;
-            self.stop_windowed_run(instance, "cancelled");
-        }
         self.end_job(id, State::Cancelled, "cancelled by its owner", "");
         self.job_state(asker, id)
     }
 
-    /// A finished result is not handed to somebody who lost access since.
-    fn may_still_read(&self, asker: &str) -> Result<(), Refusal> {
-        match self.registry.partner(asker) {
-            Some((_, partner)) if !partner.suspended && !partner.revoked => Ok(()),
-            _ => Err(Refusal::Unknown(format!(
-                "{asker} is not (or no longer) served by this node"
-            ))),
-        }
-    }
-
     /// Gives the query process the sealed dataset of a finished query, read-only.
     pub(super) fn answer_result(&mut self, ask: AskId, asker: &str, id: &str) {
-        let standing = self.may_still_read(asker);
+        let standing = self.served(asker);
         let opened = standing
             .and_then(|()| self.owned(asker, id))
             .and_then(|job| match job.state {

@@ -75,6 +75,7 @@ impl Supervisor {
         arguments: &Arguments,
     ) -> Result<Reply, Refusal> {
         let (hash, module) = self.modules.find(name)?;
+        module.not_expired()?;
         let resolved = module.resolved(arguments)?;
         let principal = self.developer_or_partner(asker)?;
         let facts = self.module_facts(&module, arguments, true);
@@ -264,6 +265,28 @@ impl Supervisor {
         }
     }
 
+    /// Ends the runs of modules whose time is over.
+    pub(super) fn stop_expired_runs(&mut self) {
+        let expired = |run: &LiveRun| {
+            self.modules
+                .get(&run.hash)
+                .is_some_and(|m| m.not_expired().is_err())
+        };
+        let ids: Vec<u64> = self
+            .live
+            .iter()
+            .filter(|(_, run)| expired(run))
+            .map(|(id, _)| id)
+            .collect();
+        ids.into_iter().for_each(|id| self.stop_run(id, "expired"));
+    }
+
+    /// Whether an export process runs this instance: what another one says of it is not believed.
+    pub(super) fn runs_in(&self, child: ChildId, id: u64) -> bool {
+        let run = self.live.runs.get(&id);
+        run.is_some_and(|run| self.children.export(&run.export) == Some(child))
+    }
+
     /// An instance misbehaved; export has dropped it already.
     pub(super) fn live_fault(&mut self, id: u64, what: &str) {
         let Some(hash) = self.live.runs.get(&id).map(|run| run.hash) else {
@@ -299,6 +322,7 @@ impl Supervisor {
     }
 
     fn may_run(&mut self, module: &Installed, run: &WantedRun) -> Result<(), Refusal> {
+        module.not_expired()?;
         let principal = self.developer_or_partner(&run.started_by)?;
         let facts = self.module_facts(module, &run.arguments, true);
         let about = Circumstances {
@@ -310,7 +334,9 @@ impl Supervisor {
 
     /// Policy or registry changed: runs that would not be allowed now end.
     pub(super) fn decide_live_again(&mut self) {
-        let runs: Vec<(u64, LiveRun)> = self.live.iter().map(|(id, run)| (id, run.clone())).collect();
+        // A run for one future window stands and falls with its query, which is decided with the jobs.
+        let lasting = self.live.iter().filter(|(_, run)| run.window.is_none());
+        let runs: Vec<(u64, LiveRun)> = lasting.map(|(id, run)| (id, run.clone())).collect();
         for (id, run) in runs {
             let Some(module) = self.modules.get(&run.hash).cloned() else {
                 continue;

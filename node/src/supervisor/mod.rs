@@ -215,6 +215,7 @@ impl Supervisor {
             Some(_) => {}
             None => {
                 self.restart_due_roles();
+                self.stop_expired_runs();
                 self.advance_jobs();
             }
         }

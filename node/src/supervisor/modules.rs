@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use como_anonymize::filter::Filter;
 use como_capnp::wire_capnp as wire;
 use como_modules::{
     KnownRelease, Manifest, RevocationList, SignedModule, Trust, TrustedDeveloper, VerifiedModule,
 };
-use como_policies::{Action, Resource};
+use como_policies::{AccessLevel, Action, Resource};
 use serde::{Deserialize, Serialize};
 
 use super::answers::{Refusal, Reply};
@@ -74,11 +75,26 @@ impl Installed {
             .collect())
     }
 
-    /// Whether its rows depend on whom pseudonyms are made for.
+    /// Whether its rows depend on whom pseudonyms are made for: by what it reads, or by what its own filter
+    /// selects.
     pub fn has_pseudonyms(&self) -> bool {
         let rekeyed: Vec<_> = como_anonymize::view::rekeyed_columns().collect();
-        self.manifest.level <= como_policies::AccessLevel::Anonymized
-            && (self.manifest.wants_frames || self.manifest.columns.iter().any(|c| rekeyed.contains(c)))
+        let selects = |text: &str| Filter::parse(text).is_ok_and(|filter| filter.names_pseudonyms());
+        self.manifest.level <= AccessLevel::Anonymized
+            && (self.manifest.wants_frames
+                || self.manifest.columns.iter().any(|c| rekeyed.contains(c))
+                || selects(&self.manifest.filter))
+    }
+
+    /// Refused once the developer's own expiry has passed, however long ago it was installed.
+    pub fn not_expired(&self) -> Result<(), Refusal> {
+        if now_ns() < self.manifest.not_after_ns {
+            return Ok(());
+        }
+        let expired = como_modules::ModuleError::Expired {
+            not_after_ns: self.manifest.not_after_ns,
+        };
+        Err(Refusal::BadModule(expired.to_string()))
     }
 
     /// The audience of a run for `project`: none where no pseudonym is asked for, so that all share it.
@@ -155,7 +171,8 @@ impl ModuleStore {
     /// Puts a module and its state on the disk, then into the store.
     pub fn put(&mut self, hash: [u8; 32], module: Installed) -> std::io::Result<()> {
         let file = self.path(&hash, "cmod");
-        if !file.exists() {
+        let stored = self.installed.get(&hash);
+        if stored.is_none_or(|stored| !Arc::ptr_eq(&stored.file, &module.file)) {
             write_synced(&file, &module.file)?;
         }
         write_synced(
@@ -265,8 +282,25 @@ impl Supervisor {
             last_fault: String::new(),
             runs: Vec::new(),
         };
+        self.name_is_free(&manifest)?;
         let (module, known) = match self.modules.get(&hash) {
-            Some(module) => (module.clone(), true),
+            Some(module) if *module.manifest == *manifest => (module.clone(), true),
+            // Signed again for longer: the same module, with the past that it has here.
+            Some(module) if is_renewal(&module.manifest, &manifest) => (
+                Installed {
+                    manifest,
+                    file: Arc::new(file),
+                    state: module.state.clone(),
+                },
+                false,
+            ),
+            // Endorsements and stored records name the code: it must not come back meaning something else.
+            Some(_) => {
+                return Err(Refusal::BadModule(
+                    "this code is installed under another manifest; change the code, or what you declare of it"
+                        .into(),
+                ));
+            }
             None => (
                 Installed {
                     manifest,
@@ -288,6 +322,22 @@ impl Supervisor {
             return Err(Refusal::Busy("the node has as many modules as it may".into()));
         }
         Ok((hash, module, known))
+    }
+
+    /// A name means one developer's module here: who asks for it by name must not get somebody else's.
+    fn name_is_free(&self, manifest: &Manifest) -> Result<(), Refusal> {
+        let taken = self.modules.iter().any(|(_, other)| {
+            !other.state.revoked
+                && other.manifest.name == manifest.name
+                && other.manifest.developer != manifest.developer
+        });
+        if taken {
+            return Err(Refusal::BadModule(format!(
+                "another developer's module is named `{}` here; choose another name",
+                manifest.name
+            )));
+        }
+        Ok(())
     }
 
     fn verify_module(&self, file: &[u8]) -> Result<VerifiedModule, como_modules::ModuleError> {
@@ -358,6 +408,15 @@ impl Supervisor {
             blacklisted,
         });
     }
+}
+
+/// Whether `new` says the same as `old`, but for release, version and expiry.
+fn is_renewal(old: &Manifest, new: &Manifest) -> bool {
+    let mut same = old.clone();
+    same.release = new.release;
+    same.version.clone_from(&new.version);
+    same.not_after_ns = new.not_after_ns;
+    new.release > old.release && same == *new
 }
 
 /// Fills a module run for the process that runs it.

@@ -1,6 +1,8 @@
 //! How a question will be answered: from stored records, from the past trace, or once its window has
 //! passed; and what that costs. Decides nothing about rights.
 
+use std::collections::BTreeSet;
+
 use como_anonymize::columns::Column;
 use como_anonymize::filter::Filter;
 use como_capnp::wire_capnp as wire;
@@ -11,7 +13,7 @@ use serde::Serialize;
 
 use super::Supervisor;
 use super::answers::Refusal;
-use super::catalog::{Coverage, MetricKey};
+use super::catalog::{Coverage, MetricKey, Segment};
 use super::grants::{RecordGrant, SegmentGrant};
 use super::jobs::{Job, Work};
 use super::modules::{Installed, fill_run};
@@ -68,22 +70,15 @@ impl Supervisor {
         window: Window,
     ) -> Result<String, Refusal> {
         let filter = Filter::parse(text).map_err(|e| Refusal::BadFilter(marked(&e, text)))?;
-        let mut epochs: Vec<u32> = self
-            .catalog
-            .segments_in(window)
-            .iter()
-            .map(|(_, s)| s.mapping_epoch)
-            .collect();
-        epochs.sort_unstable();
-        epochs.dedup();
-        if level < AccessLevel::Headers && filter.names_pseudonyms() && epochs.len() > 1 {
-            return Err(Refusal::BadFilter(format!(
-                "the filter names pseudonyms, and the window lies in {} mapping epochs with different ones; \
-                 ask for each epoch by itself",
-                epochs.len()
-            )));
-        }
+        let segments = self.catalog.segments_in(window);
+        one_epoch(&filter, level, segments.iter().map(|(_, s)| s))?;
         Ok(filter.canonical())
+    }
+
+    /// The same once a job starts: what was the future when it was asked has its segments now.
+    pub(super) fn check_epochs(&self, job: &Job, grants: &[SegmentGrant]) -> Result<(), Refusal> {
+        let filter = Filter::parse(&job.filter).map_err(|e| Refusal::BadFilter(e.to_string()))?;
+        one_epoch(&filter, job.level, grants.iter().map(|g| &g.segment))
     }
 
     /// Cost of reading a window at a level.
@@ -113,14 +108,7 @@ impl Supervisor {
             return None;
         }
         let manifest = &module.manifest;
-        let metric = records::metric(
-            &manifest.wasm_sha256,
-            &manifest.filter,
-            arguments,
-            audience,
-            manifest.level,
-            manifest.interval_ns,
-        );
+        let metric = metric_of(module, arguments, audience);
         let aligned = window.from_ns.is_multiple_of(manifest.interval_ns)
             && window.to_ns.is_multiple_of(manifest.interval_ns);
         if !aligned {
@@ -307,6 +295,36 @@ impl Supervisor {
             }
         })
     }
+}
+
+/// Pseudonyms change with the mapping epoch: a filter that names one means something in one epoch only.
+fn one_epoch<'a>(
+    filter: &Filter,
+    level: AccessLevel,
+    segments: impl Iterator<Item = &'a Segment>,
+) -> Result<(), Refusal> {
+    let epochs: BTreeSet<u32> = segments.map(|s| s.mapping_epoch).collect();
+    if level < AccessLevel::Headers && filter.names_pseudonyms() && epochs.len() > 1 {
+        return Err(Refusal::BadFilter(format!(
+            "the filter names pseudonyms, and the window lies in {} mapping epochs with different ones; \
+             ask for each epoch by itself",
+            epochs.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Names what a module computes with these arguments for this audience.
+pub(super) fn metric_of(module: &Installed, arguments: &[(String, i64)], audience: &str) -> [u8; 32] {
+    let manifest = &module.manifest;
+    records::metric(
+        &manifest.wasm_sha256,
+        &manifest.filter,
+        arguments,
+        audience,
+        manifest.level,
+        manifest.interval_ns,
+    )
 }
 
 fn fill_segments(

@@ -124,9 +124,16 @@ impl Supervisor {
             }
             (Role::Export, Which::Fault(fault)) => {
                 let fault = fault?;
-                self.live_fault(fault.get_instance(), &text(fault.get_what())?);
+                if self.runs_in(from, fault.get_instance()) {
+                    self.live_fault(fault.get_instance(), &text(fault.get_what())?);
+                }
             }
-            (Role::Export, Which::Usage(usage)) => self.live.take_usage(usage?),
+            (Role::Export, Which::Usage(usage)) => {
+                let usage = usage?;
+                if self.runs_in(from, usage.get_instance()) {
+                    self.live.take_usage(usage);
+                }
+            }
             _ => {
                 return Err(capnp::Error::failed(
                     "a message that this role never sends".into(),
@@ -213,7 +220,7 @@ impl Supervisor {
 
     fn segment_state(&mut self, state: wire::segment_state::Reader<'_>) -> capnp::Result<()> {
         let segment = Segment {
-            file: text(state.get_file())?,
+            file: file_name(state.get_file())?,
             end: match state.get_sealed() {
                 0 => SegmentEnd::Open,
                 1 => SegmentEnd::Sealed,
@@ -237,7 +244,7 @@ impl Supervisor {
             .map_err(|e| capnp::Error::failed(e.to_string()))?;
         if let Ok(window) = Window::new(state.get_from_ns(), state.get_to_ns()) {
             let coverage = Coverage {
-                file: text(state.get_file())?,
+                file: file_name(state.get_file())?,
                 window,
             };
             self.catalog
@@ -262,4 +269,13 @@ impl Supervisor {
         self.roles.storage = state;
         Ok(())
     }
+}
+
+/// A file of storage's own folder: readers are sent to it, so it must not lead elsewhere.
+fn file_name(field: capnp::Result<capnp::text::Reader<'_>>) -> capnp::Result<String> {
+    let name = text(field)?;
+    if name.is_empty() || name.starts_with('.') || name.contains('/') {
+        return Err(capnp::Error::failed("a file name that leads elsewhere".into()));
+    }
+    Ok(name)
 }
