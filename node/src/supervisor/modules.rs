@@ -416,7 +416,7 @@ fn is_renewal(old: &Manifest, new: &Manifest) -> bool {
     same.release = new.release;
     same.version.clone_from(&new.version);
     same.not_after_ns = new.not_after_ns;
-    new.release > old.release && same == *new
+    new.release >= old.release && same == *new
 }
 
 /// Fills a module run for the process that runs it.
