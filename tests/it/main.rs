@@ -3,6 +3,7 @@
 mod dependency_rule;
 mod exactly_once;
 mod harness;
+mod privacy_sweep;
 mod repository;
 mod sandbox;
 mod stories;
