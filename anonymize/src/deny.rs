@@ -22,11 +22,15 @@ pub enum DenyReason {
     UnsupportedArp = 8,
     /// Not dissected at all: the packet was set aside because it stopped the process once.
     Undissected = 9,
+    /// At `coarse`: flows that fewer than k sources share, all in one row.
+    Suppressed = 64,
+    /// At `coarse`: flows beyond those that a bin tells apart, all in one row.
+    TooManyFlows = 65,
 }
 
 impl DenyReason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [DenyReason; 9] = [
+    pub const ALL: [DenyReason; 11] = [
         DenyReason::UnknownLinkType,
         DenyReason::Truncated,
         DenyReason::Malformed,
@@ -36,6 +40,8 @@ impl DenyReason {
         DenyReason::TooDeep,
         DenyReason::UnsupportedArp,
         DenyReason::Undissected,
+        DenyReason::Suppressed,
+        DenyReason::TooManyFlows,
     ];
 
     /// The code stored in the `deny` column (0 there means "not denied").
@@ -60,6 +66,8 @@ impl DenyReason {
             DenyReason::TooDeep => "too-deep",
             DenyReason::UnsupportedArp => "unsupported-arp",
             DenyReason::Undissected => "undissected",
+            DenyReason::Suppressed => "suppressed",
+            DenyReason::TooManyFlows => "too-many-flows",
         }
     }
 }

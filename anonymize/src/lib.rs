@@ -2,9 +2,11 @@
 //! shows is built from allow-listed fields; nothing here reads a file, a clock or the network, and nothing
 //! depends on what was seen before.
 
+pub mod aggregate;
 pub mod bitmap;
 pub mod checksum;
 pub mod class;
+pub mod coarse;
 pub mod columns;
 pub mod crypto;
 pub mod deny;

@@ -53,9 +53,9 @@ impl AccessLevel {
     }
 
     /// The time grain that windows snap to and timestamps are floored to, nanoseconds.
-    pub fn grain_ns(self) -> u64 {
+    pub const fn grain_ns(self) -> u64 {
         match self {
-            Self::Aggregate | Self::Coarse => 60_000_000_000,
+            Self::Aggregate | Self::Coarse => 3_600_000_000_000,
             Self::Anonymized => 1_000_000,
             Self::Headers => 1_000,
             Self::Payload => 1,

@@ -2,6 +2,7 @@
 
 use super::ast::{Expr, Scope, Side, Test};
 use crate::bitmap::Bitmap;
+use crate::coarse::is_pseudonym;
 use crate::columns::{Columns, NO_VLAN};
 use crate::dissect::link::ETHERTYPE_ARP;
 use crate::dissect::transport::{PROTOCOL_TCP, PROTOCOL_UDP};
@@ -58,7 +59,10 @@ impl Test {
                 let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
                 let under = |address: &[u8; 16]| u128::from_be_bytes(*address) & mask == prefix;
                 let mut rows = ends(side, &columns.src, &columns.dst, under);
-                rows.and(&in_scope(scope, version, columns));
+                // A pseudonym of the level `coarse` is not of a family: no packet has such an address.
+                if !(bits >= 64 && is_pseudonym(&prefix.to_be_bytes())) {
+                    rows.and(&in_scope(scope, version, columns));
+                }
                 rows
             }
             Test::Mac { side, mac } => {

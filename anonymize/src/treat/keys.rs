@@ -15,6 +15,7 @@ const IP_ID_HOST: &str = "ipv4/id/host";
 const IPV6_FRAGMENT_ID: &str = "ipv6/fragment-id";
 const IPV6_FRAGMENT_HOST: &str = "ipv6/fragment-id/host";
 const SEQUENCE_V6: &str = "tcp/sequence/ipv6";
+const COARSE_ADDRESS_V6: &str = "coarse/address/ipv6";
 
 /// Keyed functions, one per family and field, so that no two fields ever share a permutation (P5).
 pub(crate) struct FieldKeys {
@@ -35,6 +36,8 @@ pub(crate) struct FieldKeys {
     pub(crate) sequence_v6: Prf,
     pub(crate) icmp_id: TablePermutation,
     pub(crate) spi: AesFeistel,
+    pub(crate) coarse_v4: Prf,
+    pub(crate) coarse_v6: Prf,
 }
 
 impl FieldKeys {
@@ -58,6 +61,8 @@ impl FieldKeys {
             sequence_v6: Prf::new(&key(SEQUENCE_V6)),
             icmp_id: TablePermutation::new(&key(label::ICMP_ID), 1 << 16, |_| false),
             spi: AesFeistel::new(&key(label::SPI)),
+            coarse_v4: Prf::new(&key(label::COARSE_ADDRESS)),
+            coarse_v6: Prf::new(&key(COARSE_ADDRESS_V6)),
         }
     }
 }

@@ -10,7 +10,7 @@ mod icmp6;
 mod ipsec;
 mod ipv4;
 mod ipv6;
-mod keys;
+pub(crate) mod keys;
 mod link;
 mod neighbour;
 pub(crate) mod port;
@@ -51,6 +51,10 @@ impl Anonymizer {
         Anonymizer {
             keys: FieldKeys::new(keys),
         }
+    }
+
+    pub(crate) fn keys(&self) -> &FieldKeys {
+        &self.keys
     }
 
     /// Appends the synthetic frame of a captured packet to `out`, or tells why there is none. The frame has the
