@@ -41,6 +41,57 @@ pub enum AddressClass {
     ProtocolAssignment = 16,
 }
 
+impl AddressClass {
+    /// Every class, by code.
+    pub const ALL: [AddressClass; 17] = [
+        Self::Global,
+        Self::Unspecified,
+        Self::Private,
+        Self::CarrierNat,
+        Self::Loopback,
+        Self::LinkLocal,
+        Self::Benchmark,
+        Self::Documentation,
+        Self::Multicast,
+        Self::Reserved,
+        Self::Broadcast,
+        Self::MappedV4,
+        Self::Nat64,
+        Self::SixToFour,
+        Self::Teredo,
+        Self::SolicitedNode,
+        Self::ProtocolAssignment,
+    ];
+
+    /// The class of a code.
+    pub fn from_u8(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// A short name for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Global => "global",
+            Self::Unspecified => "unspecified",
+            Self::Private => "private",
+            Self::CarrierNat => "carrier-nat",
+            Self::Loopback => "loopback",
+            Self::LinkLocal => "link-local",
+            Self::Benchmark => "benchmark",
+            Self::Documentation => "documentation",
+            Self::Multicast => "multicast",
+            Self::Reserved => "reserved",
+            Self::Broadcast => "broadcast",
+            Self::MappedV4 => "mapped-v4",
+            Self::Nat64 => "nat64",
+            Self::SixToFour => "6to4",
+            Self::Teredo => "teredo",
+            Self::SolicitedNode => "solicited-node",
+            Self::ProtocolAssignment => "protocol-assignment",
+        }
+    }
+}
+
 /// The class of an IPv4 address.
 pub fn class_v4(address: u32) -> u8 {
     let [a, b, c, _] = address.to_be_bytes();
@@ -90,6 +141,17 @@ pub fn class_v6(address: u128) -> u8 {
 mod tests {
     use super::*;
     use std::net::{Ipv4Addr, Ipv6Addr};
+
+    #[test]
+    fn codes_are_places_in_the_list() {
+        assert!(
+            AddressClass::ALL
+                .iter()
+                .enumerate()
+                .all(|(at, class)| *class as usize == at)
+        );
+        assert_eq!(AddressClass::from_u8(17), None);
+    }
 
     #[test]
     fn the_edges_of_every_range() {

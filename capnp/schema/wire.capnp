@@ -314,6 +314,7 @@ struct ReaderStart {
   columns    @12 :List(UInt8);       # ids of the columns that are needed; empty: all
   frames     @13 :Bool;              # whether the frame bytes are needed
   cut        @14 :Bool;              # drop packets outside the window here; else the module's runner does
+  tables     @15 :Bool;              # at coarse and aggregate: rows of the host's own tables instead of views
 }
 
 struct SegmentGrant {

@@ -20,6 +20,7 @@ mod module_toml;
 mod output;
 mod revocation;
 mod runtime;
+pub mod tables;
 
 pub use admit::{AdmittedModule, StartError};
 pub use envelope::{

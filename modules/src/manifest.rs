@@ -1,7 +1,7 @@
 //! The manifest: what a module is and may do, as typed values, and their Cap'n Proto form.
 //! Owns its rules; must never decide whom to trust (envelope.rs) or look into the code (admit.rs).
 
-use como_anonymize::Column;
+use como_anonymize::{Column, coarse};
 use como_capnp::module_capnp::{self, Kind, Merge as WireMerge};
 use como_dataset::ColumnKind;
 use como_keys::signing::KeyId;
@@ -256,12 +256,7 @@ impl Manifest {
                 format!("{abi} is not known here, only {ABI_VERSION}"),
             ));
         }
-        if self.level < AccessLevel::Anonymized {
-            return Err(ModuleError::manifest(
-                "level",
-                format!("there are no packets at {}: the lowest is anonymized", self.level),
-            ));
-        }
+        self.check_level()?;
         if !INTERVAL_NS.contains(&self.interval_ns) {
             return Err(ModuleError::manifest(
                 "interval",
@@ -283,6 +278,38 @@ impl Manifest {
         }
         self.check_schema()?;
         self.check_args()
+    }
+
+    /// `aggregate` has no view to read; `coarse` has flow rows of an hour, and no frames.
+    fn check_level(&self) -> Result<(), ModuleError> {
+        match self.level {
+            AccessLevel::Aggregate => Err(ModuleError::manifest(
+                "level",
+                "there is nothing to read at aggregate: read at coarse or above, and have the operator endorse \
+                 the lower output level",
+            )),
+            AccessLevel::Coarse => self.check_coarse(),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_coarse(&self) -> Result<(), ModuleError> {
+        if !self.interval_ns.is_multiple_of(coarse::BIN_NS) {
+            return Err(ModuleError::manifest(
+                "interval",
+                "must be a multiple of 1 h at coarse, whose rows are of whole hours",
+            ));
+        }
+        if self.wants_frames {
+            return Err(ModuleError::manifest("frames", "there are none at coarse"));
+        }
+        match self.columns.iter().find(|c| !coarse::SOURCE_COLUMNS.contains(c)) {
+            Some(column) => Err(ModuleError::manifest(
+                "columns",
+                format!("`{}` does not exist at coarse", column.name()),
+            )),
+            None => Ok(()),
+        }
     }
 
     fn check_memory(&self) -> Result<(), ModuleError> {

@@ -11,7 +11,7 @@ use como_dataset::Gap;
 use como_policies::{AccessLevel, Window};
 
 use super::request::{Rekey, Request, SegmentRequest};
-use super::{Part, ReaderError, Totals};
+use super::{Part, ReaderError, Totals, hours};
 use crate::feed;
 use crate::trace::{BlockKind, BlockRef, Damage, GroupSet, SegmentReader, TraceError};
 
@@ -163,27 +163,37 @@ fn decode(request: &Request, task: &Task<'_>) -> Part {
                 let gaps = gaps
                     .iter()
                     .filter(|g| g.from_ns < window.to_ns && g.to_ns >= window.from_ns);
-                let grain_ns = request.ask_level.grain_ns();
+                let grain_ns = request.grain_ns();
                 let messages = gaps.map(|g| feed::encode_gap(&public_gap(g, grain_ns))).collect();
                 Part::Feed(messages, bytes, Totals::default())
             }
             Err(what) => lost(what),
         };
     }
+    if request.view_level <= AccessLevel::Coarse {
+        return match task
+            .reader
+            .view(&task.block, AccessLevel::Anonymized, request.groups)
+        {
+            Ok(view) => Part::Flows(hours::gather(request, &view), bytes, totals(&view)),
+            Err(what) => lost(what),
+        };
+    }
     match views(request, task) {
         Ok(view) if view.is_empty() => Part::Feed(Vec::new(), bytes, Totals::default()),
-        Ok(view) => {
-            let totals = Totals {
-                packets: view.len() as u64,
-                damaged: 0,
-            };
-            Part::Feed(
-                vec![feed::encode_view(&view, request.frames, Some(&request.sent))],
-                bytes,
-                totals,
-            )
-        }
+        Ok(view) => Part::Feed(
+            vec![feed::encode_view(&view, request.frames, Some(&request.sent))],
+            bytes,
+            totals(&view),
+        ),
         Err(what) => lost(what),
+    }
+}
+
+fn totals(view: &View) -> Totals {
+    Totals {
+        packets: view.len() as u64,
+        damaged: 0,
     }
 }
 

@@ -3,6 +3,7 @@
 //! network, identities or write access. It cannot open a section whose key it was not given.
 
 mod blocks;
+mod hours;
 mod records;
 mod request;
 
@@ -15,6 +16,7 @@ use crate::feed;
 use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
 use crate::trace::TraceError;
 use crate::wire as messages;
+use hours::{Flows, Hours};
 use request::Request;
 
 /// How often progress is reported.
@@ -31,6 +33,9 @@ pub enum ReaderError {
     /// A message does not parse.
     #[error("the reader cannot read a message: {0}\nUse one version of como-node for all processes.")]
     Message(#[from] capnp::Error),
+    /// What was read cannot be released.
+    #[error(transparent)]
+    Release(#[from] TraceError),
     /// A segment cannot be opened at all.
     #[error("segment {file}: {source}")]
     Segment {
@@ -66,6 +71,8 @@ struct Totals {
 enum Part {
     /// Messages of the feed, and the bytes of the trace that they took.
     Feed(Vec<Vec<u8>>, u64, Totals),
+    /// What a block adds to its hours, likewise.
+    Flows(Flows, u64, Totals),
     /// Nothing can follow.
     Failed(ReaderError),
 }
@@ -85,7 +92,7 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
                 records::read(request, &parts)
             }
         });
-        send_parts(queue, &mut runner, &mut control, total)
+        send_parts(queue, Hours::new(request), &mut runner, &mut control, total)
     })?;
     runner.send_bytes(&feed::encode_tick(request.window.to_ns), &[])?;
     runner.send_bytes(&feed::encode_end(), &[])?;
@@ -103,6 +110,7 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
 /// Sends parts in the order of the trace, whichever worker is done first.
 fn send_parts(
     queue: Receiver<Receiver<Part>>,
+    mut hours: Hours<'_>,
     runner: &mut LinkSender,
     control: &mut LinkSender,
     total: u64,
@@ -114,17 +122,17 @@ fn send_parts(
         let Ok(part) = part.recv() else {
             return Err(std::io::Error::other("a worker thread failed").into());
         };
-        match part {
-            Part::Feed(messages, bytes, part) => {
-                for message in messages {
-                    runner.send_bytes(&message, &[])?;
-                }
-                done += bytes;
-                totals.packets += part.packets;
-                totals.damaged += part.damaged;
-            }
+        let (messages, bytes, part) = match part {
+            Part::Feed(messages, bytes, part) => (messages, bytes, part),
+            Part::Flows(flows, bytes, part) => (hours.take(flows)?, bytes, part),
             Part::Failed(error) => return Err(error),
+        };
+        for message in messages {
+            runner.send_bytes(&message, &[])?;
         }
+        done += bytes;
+        totals.packets += part.packets;
+        totals.damaged += part.damaged;
         if reported.elapsed() >= PROGRESS_EVERY {
             reported = Instant::now();
             let message = messages::up(|up| {
@@ -134,6 +142,9 @@ fn send_parts(
             });
             control.send_bytes(&message, &[])?;
         }
+    }
+    for message in hours.finish()? {
+        runner.send_bytes(&message, &[])?;
     }
     Ok(totals)
 }

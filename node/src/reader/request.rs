@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use como_anonymize::columns::Column;
 use como_anonymize::filter::Filter;
-use como_anonymize::{Anonymizer, view};
+use como_anonymize::{Anonymizer, coarse, view};
 use como_capnp::wire_capnp as wire;
 use como_keys::aead::DataKey;
 use como_keys::mapping::MappingKey;
@@ -52,6 +52,8 @@ pub(super) struct Request {
     pub rekey: Rekey,
     /// Whether rows outside the window are dropped here (packets), or the module's runner does it.
     pub cut: bool,
+    /// Whether the runner gets rows of the host's own table instead of views.
+    pub tables: bool,
     anonymizers: BTreeMap<u32, Arc<Anonymizer>>,
 }
 
@@ -92,7 +94,10 @@ impl Request {
             (false, false) => needed_rekey(&looked_at),
         };
         // Treating frames anew needs all of them.
-        let groups = if frames || matches!(rekey, Rekey::All) {
+        let view_level = level(start.get_view_level())?;
+        let groups = if view_level <= AccessLevel::Coarse {
+            GroupSet::of(coarse::SOURCE_COLUMNS.iter().copied())
+        } else if frames || matches!(rekey, Rekey::All) {
             GroupSet::ALL
         } else {
             GroupSet::of(looked_at)
@@ -118,7 +123,7 @@ impl Request {
                 .map(|r| Ok((text(r.get_file())?, DataKey::from_bytes(&array(r.get_key()?)?))))
                 .collect::<capnp::Result<_>>()?,
             window,
-            view_level: level(start.get_view_level())?,
+            view_level,
             ask_level: level(start.get_ask_level())?,
             filter,
             frames,
@@ -126,8 +131,17 @@ impl Request {
             groups,
             rekey,
             cut,
+            tables: start.get_tables(),
             anonymizers,
         })
+    }
+
+    /// The grain of times in the answer, ns: the asker's, or that of whole hours.
+    pub fn grain_ns(&self) -> u64 {
+        match self.view_level {
+            AccessLevel::Aggregate | AccessLevel::Coarse => self.view_level.grain_ns(),
+            _ => self.ask_level.grain_ns(),
+        }
     }
 
     /// The audience's map in a mapping epoch; `None`: the node's own pseudonyms are shown. Refused where

@@ -27,7 +27,7 @@ pub enum ColumnGroup {
     Kind = 2,
     /// Source and destination.
     Address = 3,
-    /// Ports, TCP flags, ICMP type and code.
+    /// Ports, TCP flags, ICMP type and code, ARP operation.
     Transport = 4,
     /// The other fields, and the frames.
     Rest = 5,
@@ -56,10 +56,8 @@ impl ColumnGroup {
                 Self::Kind
             }
             Src | Dst => Self::Address,
-            SrcPort | DstPort | TcpFlags | IcmpType | IcmpCode => Self::Transport,
-            Ttl | Tos | IpId | TcpSeq | TcpAck | TcpWindow | SrcMac | DstMac | ArpOp | PayloadOffset => {
-                Self::Rest
-            }
+            SrcPort | DstPort | TcpFlags | IcmpType | IcmpCode | ArpOp => Self::Transport,
+            Ttl | Tos | IpId | TcpSeq | TcpAck | TcpWindow | SrcMac | DstMac | PayloadOffset => Self::Rest,
         }
     }
 }
