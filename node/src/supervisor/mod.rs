@@ -11,7 +11,7 @@
 //! | `epochs`, `grants` | public keys for writers; data keys for one reader |
 //! | `asks`, `requests` | from bytes of the network to an authentic request |
 //! | `decide`, `audit` | policy decisions and the audit log |
-//! | `modules`, `live` | installed modules; the live instances of them |
+//! | `checks`, `modules`, `live` | modules on trial; installed ones; the live instances of them |
 //! | `jobs`, `plan`, `answers`, `status` | queries and their life; what askers are told |
 //! | `catalog` | what the trace and the records hold |
 
@@ -19,6 +19,7 @@ mod answers;
 mod asks;
 mod audit;
 mod catalog;
+mod checks;
 mod children;
 mod decide;
 mod epochs;
@@ -112,6 +113,7 @@ pub(crate) struct Supervisor {
     modules: modules::ModuleStore,
     live: live::LiveModules,
     jobs: jobs::Jobs,
+    checks: checks::Checks,
     nonces: requests::Nonces,
     wiring: wiring::Wiring,
     roles: reports::Reports,
@@ -147,7 +149,7 @@ impl Supervisor {
         crate::admin::renew_revocations(&layout, &registry)?;
         let launcher = children::Launcher::new(&config);
         let modules = modules::ModuleStore::open(&layout)?;
-        let jobs = jobs::Jobs::open(&layout, &config)?;
+        let jobs = jobs::Jobs::open(&layout)?;
         Ok(Self {
             children: Children::new(events, launcher),
             config,
@@ -161,6 +163,7 @@ impl Supervisor {
             modules,
             live: live::LiveModules::default(),
             jobs,
+            checks: checks::Checks::default(),
             nonces: requests::Nonces::default(),
             wiring: wiring::Wiring::default(),
             roles: reports::Reports::default(),

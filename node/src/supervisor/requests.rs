@@ -33,6 +33,19 @@ pub struct ModuleName {
 /// Named values for a module's arguments.
 pub type Arguments = BTreeMap<String, i64>;
 
+/// Which packets are asked for, at which level: what every question for data says.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Filter text, on the asker's view.
+    pub filter: String,
+    /// The level asked.
+    pub level: AccessLevel,
+    /// The window asked, snapped to the level's grain.
+    pub window: Window,
+    /// Decide and estimate only.
+    pub explain: bool,
+}
+
 /// An on-demand query.
 #[derive(Clone, Debug)]
 pub struct QueryAsked {
@@ -42,29 +55,10 @@ pub struct QueryAsked {
     pub carried: Option<Vec<u8>>,
     /// Its arguments.
     pub arguments: Arguments,
-    /// Filter text, on the asker's view.
-    pub filter: String,
-    /// The level asked.
-    pub level: AccessLevel,
-    /// The window asked.
-    pub window: Window,
-    /// Decide and estimate only.
-    pub explain: bool,
+    /// Of which packets.
+    pub scope: Scope,
     /// Do not reuse stored records.
     pub fresh: bool,
-}
-
-/// A trace download.
-#[derive(Clone, Debug)]
-pub struct TraceAsked {
-    /// Filter text, on the asker's view.
-    pub filter: String,
-    /// The level asked.
-    pub level: AccessLevel,
-    /// The window asked.
-    pub window: Window,
-    /// Decide and estimate only.
-    pub explain: bool,
 }
 
 /// What is asked.
@@ -82,7 +76,7 @@ pub enum Request {
     /// An on-demand query.
     Query(Box<QueryAsked>),
     /// A trace download.
-    Trace(Box<TraceAsked>),
+    Trace(Box<Scope>),
     /// State of a query.
     QueryState(String),
     /// Cancel a query.
@@ -208,17 +202,19 @@ fn read_query(query: api::query::Reader<'_>) -> Result<QueryAsked, Refusal> {
         module: module_name(query.get_module()?)?,
         carried: (!carried.is_empty()).then(|| carried.to_vec()),
         arguments: arguments(query.get_arguments()?)?,
-        filter: text(query.get_filter())?,
-        level,
-        window: window(query.get_from_ns(), query.get_to_ns(), level)?,
-        explain: query.get_explain(),
+        scope: Scope {
+            filter: text(query.get_filter())?,
+            level,
+            window: window(query.get_from_ns(), query.get_to_ns(), level)?,
+            explain: query.get_explain(),
+        },
         fresh: query.get_fresh(),
     })
 }
 
-fn read_trace(trace: api::trace_download::Reader<'_>) -> Result<TraceAsked, Refusal> {
+fn read_trace(trace: api::trace_download::Reader<'_>) -> Result<Scope, Refusal> {
     let level = level(trace.get_level())?;
-    Ok(TraceAsked {
+    Ok(Scope {
         filter: text(trace.get_filter())?,
         level,
         window: window(trace.get_from_ns(), trace.get_to_ns(), level)?,

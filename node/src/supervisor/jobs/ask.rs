@@ -1,0 +1,213 @@
+//! From an authentic question to a job. Module query and trace download are decided, estimated and checked in
+//! one place; must never let one through without a decision of the policy.
+
+use como_policies::{AccessLevel, Action, Resource};
+use serde_json::json;
+
+use super::{Job, State, Totals, Work};
+use crate::supervisor::answers::{Refusal, Reply};
+use crate::supervisor::asks::{AskId, Outcome};
+use crate::supervisor::checks::Check;
+use crate::supervisor::decide::Circumstances;
+use crate::supervisor::modules::Installed;
+use crate::supervisor::plan::Estimate;
+use crate::supervisor::requests::{QueryAsked, Scope};
+use crate::supervisor::{Supervisor, now_ns};
+
+/// A question that the policy allows.
+struct Allowed {
+    /// Id of the job that it becomes; the decision is logged under it.
+    id: String,
+    asker: String,
+    /// The filter is canonical text.
+    scope: Scope,
+    estimate: Estimate,
+    /// The window has not passed yet.
+    future: bool,
+}
+
+impl Supervisor {
+    /// An on-demand query.
+    pub(in crate::supervisor) fn ask_query(
+        &mut self,
+        ask: AskId,
+        asker: &str,
+        mut asked: QueryAsked,
+    ) -> Result<Outcome, Refusal> {
+        if let Some(file) = asked.carried.take() {
+            let (hash, module, known) = self.examine(asker, file)?;
+            asked.module.name.clone_from(&module.manifest.name);
+            asked.module.hash = Some(hash);
+            if !known {
+                let asker = asker.to_owned();
+                return self.check_module(Check {
+                    ask,
+                    asker,
+                    hash,
+                    module,
+                    then: Some(asked),
+                });
+            }
+        }
+        let (hash, module) = self.modules.find(&asked.module)?;
+        module.not_expired()?;
+        let arguments = module.resolved(&asked.arguments)?;
+        let facts = self.module_facts(&module, &asked.arguments, true);
+        let mut allowed = self.allow(asker, asked.scope, Action::QueryOnDemand, |_, _, _| {
+            Resource::Module(facts)
+        })?;
+        let scope = &allowed.scope;
+        check_output_level(&module, scope.level)?;
+        if module.manifest.level < AccessLevel::Anonymized || scope.level < AccessLevel::Anonymized {
+            let served = "this node serves modules at anonymized, headers and payload";
+            return Err(Refusal::LevelNotServed(served.into()));
+        }
+        // The asker's filter sees the asker's view, the module its own: the higher of both is read.
+        let read = if scope.filter.is_empty() {
+            module.manifest.level
+        } else {
+            module.manifest.level.max(scope.level)
+        };
+        self.check_readable(read, &allowed)?;
+        let (project, recipient) = self.project_and_recipient(asker)?;
+        let audience = module.audience(&project);
+        let stored = self.stored_records(&module, &arguments, &audience, &scope.filter, scope.window);
+        allowed.estimate.from_records = !asked.fresh && stored.is_some();
+        let work = Work::Query {
+            hash,
+            module: Box::new(module),
+            arguments,
+            audience,
+            fresh: asked.fresh,
+            live: None,
+        };
+        self.explain_or_enqueue(allowed, work, recipient)
+            .map(Outcome::Reply)
+    }
+
+    /// A trace download.
+    pub(in crate::supervisor) fn ask_trace(&mut self, asker: &str, asked: Scope) -> Result<Reply, Refusal> {
+        let allowed = self.allow(asker, asked, Action::DownloadTrace, |node, scope, bytes| {
+            Resource::Trace(node.trace_facts(scope.level, scope.window, bytes))
+        })?;
+        if allowed.scope.level < AccessLevel::Anonymized {
+            let served = "packets are served at anonymized, headers and payload; below there are no packets";
+            return Err(Refusal::LevelNotServed(served.into()));
+        }
+        self.check_readable(allowed.scope.level, &allowed)?;
+        let (audience, recipient) = self.project_and_recipient(asker)?;
+        let work = Work::Trace {
+            link_type: 1,
+            audience,
+        };
+        self.explain_or_enqueue(allowed, work, recipient)
+    }
+
+    /// Principal, filter, estimate and decision of a question for data. `resource` is told the estimated bytes.
+    fn allow(
+        &mut self,
+        asker: &str,
+        mut scope: Scope,
+        action: Action,
+        resource: impl FnOnce(&Self, &Scope, u64) -> Resource,
+    ) -> Result<Allowed, Refusal> {
+        let principal = self.partner(asker)?;
+        scope.filter = self.check_filter(&scope.filter, scope.level, scope.window)?;
+        let estimate = self.estimate(scope.window);
+        let id = hex::encode(como_keys::random::<16>());
+        let about = Circumstances {
+            level: Some(scope.level),
+            window: Some(scope.window),
+            cost_bytes: estimate.bytes,
+            query: Some(&id),
+            filter: &scope.filter,
+        };
+        let resource = resource(self, &scope, estimate.bytes);
+        self.decide(&principal, action, &resource, about)?;
+        Ok(Allowed {
+            future: self.is_future(scope.window),
+            asker: asker.to_owned(),
+            id,
+            scope,
+            estimate,
+        })
+    }
+
+    /// Refused where the level is not kept, or the trace does not reach the window. A section that is not kept
+    /// cannot be read, and an answer of nothing but gaps would not say why.
+    fn check_readable(&self, level: AccessLevel, asked: &Allowed) -> Result<(), Refusal> {
+        if level > self.config.trace.retain {
+            let kept = format!("this node keeps its trace up to {}", self.config.trace.retain);
+            return Err(Refusal::LevelNotServed(kept));
+        }
+        if !asked.future {
+            self.check_window(asked.scope.window)?;
+        }
+        Ok(())
+    }
+
+    /// A partner's project, and the key that its datasets are sealed to.
+    pub(super) fn project_and_recipient(&self, asker: &str) -> Result<(String, Vec<u8>), Refusal> {
+        let (_, partner) = self
+            .registry
+            .partner(asker)
+            .ok_or_else(|| Refusal::Unknown(format!("{asker} is not a partner")))?;
+        let recipient = hex::decode(&partner.dataset_recipient)
+            .map_err(|_| Refusal::Internal("the registered dataset identity is not hex".into()))?;
+        Ok((partner.project.clone(), recipient))
+    }
+
+    fn explain_or_enqueue(
+        &mut self,
+        asked: Allowed,
+        work: Work,
+        recipient: Vec<u8>,
+    ) -> Result<Reply, Refusal> {
+        if asked.scope.explain {
+            return Ok(Reply::ok(
+                json!({ "decision": "allow", "estimate": asked.estimate }),
+            ));
+        }
+        let future = asked.future;
+        self.enqueue(Job::new(asked, work, recipient), future)
+    }
+}
+
+impl Job {
+    fn new(asked: Allowed, work: Work, recipient: Vec<u8>) -> Self {
+        Self {
+            id: asked.id,
+            owner: asked.asker,
+            work,
+            level: asked.scope.level,
+            window: asked.scope.window,
+            filter: asked.scope.filter,
+            state: State::Queued,
+            created_ns: now_ns(),
+            estimate: asked.estimate,
+            reused: false,
+            recipients: vec![recipient],
+            header: None,
+            progress: (0, asked.estimate.bytes),
+            totals: Totals::default(),
+            detail: String::new(),
+            fix: String::new(),
+            reader_done: false,
+            signed: false,
+        }
+    }
+}
+
+fn check_output_level(module: &Installed, asked: AccessLevel) -> Result<(), Refusal> {
+    let manifest = &module.manifest;
+    if asked >= manifest.output_level {
+        return Ok(());
+    }
+    Err(Refusal::Denied {
+        rule: format!(
+            "`{}` puts out at level {}, you asked for {asked}",
+            manifest.name, manifest.output_level
+        ),
+        policies: vec!["output-level".into()],
+    })
+}

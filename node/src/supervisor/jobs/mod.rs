@@ -1,0 +1,187 @@
+//! Queries and their life: asked, waiting, running, done, fetched, expired. This file has what is known of
+//! each; the rest of the folder is what happens to them.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `ask` | from an authentic question to a job: decided, estimated, or refused with the reason |
+//! | `queue` | which job runs when: waiting, queued, forgotten |
+//! | `run` | one reader and one runner process per job, and what they are given |
+//! | `reports` | what those processes say, and the end of a job |
+//! | `owner` | what the asker of a job may do with it |
+//! | `again` | decisions made anew when policy or registry change |
+
+mod again;
+mod ask;
+mod owner;
+mod queue;
+mod reports;
+mod run;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use como_dataset::Header;
+use como_policies::{AccessLevel, Window};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::SupervisorError;
+use super::modules::Installed;
+use super::plan::Estimate;
+use crate::config::Layout;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::supervisor) enum State {
+    /// Its window has not passed yet.
+    Waiting,
+    /// It waits for others to end.
+    Queued,
+    Running,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+/// What a job computes.
+#[derive(Clone)]
+pub(in crate::supervisor) enum Work {
+    Query {
+        hash: [u8; 32],
+        module: Box<Installed>,
+        arguments: Vec<(String, i64)>,
+        audience: String,
+        fresh: bool,
+        /// The live instance of a future window.
+        live: Option<u64>,
+    },
+    Trace {
+        link_type: u32,
+        audience: String,
+    },
+}
+
+/// One query.
+pub(in crate::supervisor) struct Job {
+    pub id: String,
+    pub owner: String,
+    pub work: Work,
+    pub level: AccessLevel,
+    pub window: Window,
+    /// Canonical text.
+    pub filter: String,
+    pub state: State,
+    pub created_ns: u64,
+    pub estimate: Estimate,
+    pub reused: bool,
+    recipients: Vec<Vec<u8>>,
+    header: Option<Arc<Header>>,
+    progress: (u64, u64),
+    totals: Totals,
+    detail: String,
+    fix: String,
+    reader_done: bool,
+    /// The node's signature was given: there is one dataset per query.
+    signed: bool,
+}
+
+/// What a finished job gave.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Totals {
+    bytes: u64,
+    packets: u64,
+    rows: u64,
+    /// Blocks of the trace that could not be read.
+    damaged: u64,
+}
+
+impl Job {
+    /// The level of the views that are read: the module's, or the asker's.
+    pub fn view_level(&self) -> AccessLevel {
+        match &self.work {
+            Work::Query { module, .. } => module.manifest.level,
+            Work::Trace { .. } => self.level,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.work {
+            Work::Query { .. } => "query",
+            Work::Trace { .. } => "trace",
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Done | State::Failed | State::Cancelled)
+    }
+
+    fn body(&self) -> Value {
+        json!({
+            "id": self.id,
+            "kind": self.kind(),
+            "state": self.state,
+            "level": self.level,
+            "window": self.window,
+            "estimate": self.estimate,
+            "reused": self.reused,
+            "progress": { "done": self.progress.0, "total": self.progress.1 },
+            "bytes": self.totals.bytes,
+            "packets": self.totals.packets,
+            "rows": self.totals.rows,
+            "damaged_blocks": self.totals.damaged,
+            "detail": self.detail,
+            "fix": self.fix,
+        })
+    }
+}
+
+/// All queries.
+pub(in crate::supervisor) struct Jobs {
+    results: PathBuf,
+    all: BTreeMap<String, Job>,
+}
+
+impl Jobs {
+    /// No query yet. Datasets of an earlier run are deleted: their askers' queries ended with it.
+    pub fn open(layout: &Layout) -> Result<Self, SupervisorError> {
+        let results = layout.results();
+        let fail = |e| SupervisorError::Io(results.display().to_string(), e);
+        std::fs::create_dir_all(&results).map_err(fail)?;
+        for entry in std::fs::read_dir(&results).map_err(fail)?.flatten() {
+            let _ = std::fs::remove_file(entry.path());
+        }
+        Ok(Self {
+            results,
+            all: BTreeMap::new(),
+        })
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.results.join(format!("{id}.como"))
+    }
+
+    fn of(&mut self, id: &str) -> Option<&mut Job> {
+        self.all.get_mut(id)
+    }
+
+    fn count(&self, state: State) -> usize {
+        self.all.values().filter(|j| j.state == state).count()
+    }
+
+    /// Bytes of all datasets that wait to be fetched.
+    fn bytes(&self) -> u64 {
+        self.all.values().map(|j| j.totals.bytes).sum()
+    }
+
+    /// Jobs by state, for the status.
+    pub fn by_state(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for job in self.all.values() {
+            *counts
+                .entry(format!("{:?}", job.state).to_lowercase())
+                .or_default() += 1;
+        }
+        counts
+    }
+}

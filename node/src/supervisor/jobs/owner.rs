@@ -1,0 +1,49 @@
+//! What the asker of a job may do with it: look, cancel, fetch. Must never show a job to anybody else.
+
+use std::fs::File;
+
+use super::{Job, State};
+use crate::supervisor::Supervisor;
+use crate::supervisor::answers::{Refusal, Reply};
+use crate::supervisor::asks::AskId;
+use crate::supervisor::audit::Event;
+
+impl Supervisor {
+    /// State of a query, for its owner.
+    pub(in crate::supervisor) fn job_state(&self, asker: &str, id: &str) -> Result<Reply, Refusal> {
+        self.owned(asker, id).map(|job| Reply::ok(job.body()))
+    }
+
+    /// Cancels a query, for its owner.
+    pub(in crate::supervisor) fn cancel(&mut self, asker: &str, id: &str) -> Result<Reply, Refusal> {
+        self.owned(asker, id)?;
+        self.end_job(id, State::Cancelled, "cancelled by its owner", "");
+        self.job_state(asker, id)
+    }
+
+    /// Gives the query process the sealed dataset of a finished query, read-only.
+    pub(in crate::supervisor) fn answer_result(&mut self, ask: AskId, asker: &str, id: &str) {
+        let standing = self.served(asker);
+        let opened = standing
+            .and_then(|()| self.owned(asker, id))
+            .and_then(|job| match job.state {
+                State::Done => File::open(self.jobs.path(id)).map_err(|e| Refusal::Internal(e.to_string())),
+                _ => Err(Refusal::NoSuchQuery("the query has no result (yet)".into())),
+            });
+        match opened {
+            Ok(file) => {
+                self.log(&Event::Fetched { query: id, asker });
+                self.answer_bytes(ask, 200, b"", Some(file.into()), id);
+            }
+            Err(refusal) => self.answer(ask, &refusal.reply()),
+        }
+    }
+
+    fn owned(&self, asker: &str, id: &str) -> Result<&Job, Refusal> {
+        self.jobs
+            .all
+            .get(id)
+            .filter(|job| job.owner == asker)
+            .ok_or_else(|| Refusal::NoSuchQuery(format!("you have no query `{}` here", id.escape_debug())))
+    }
+}
