@@ -224,13 +224,29 @@ fn revocation_lists_are_signed_numbered_and_expire() {
 #[test]
 fn manifests_that_break_a_rule_are_not_signed() {
     type Change = fn(&mut Manifest);
-    let cases: [(&str, Change); 13] = [
+    let at_coarse = |m: &mut Manifest| {
+        m.level = AccessLevel::Coarse;
+        m.interval_ns = como_anonymize::coarse::BIN_NS;
+        m.wants_frames = false;
+    };
+    let mut sound = manifest();
+    at_coarse(&mut sound);
+    sound.check().expect("the same is sound at coarse, for whole hours and what flow rows show");
+    let cases: [(&str, Change); 16] = [
         ("name", |m| m.name = "No Such\u{1b}[2J".into()),
         ("name", |m| m.name = "x".repeat(33)),
         ("description", |m| m.description = "two\nlines".into()),
         ("abi", |m| m.abi = 2),
-        ("level", |m| m.level = como_policies::AccessLevel::Coarse),
+        ("level", |m| m.level = AccessLevel::Aggregate),
         ("interval", |m| m.interval_ns = 0),
+        ("interval", |m| m.level = AccessLevel::Coarse),
+        ("frames", |m| {
+            (m.level, m.interval_ns, m.wants_frames) = (AccessLevel::Coarse, 3_600_000_000_000, true);
+        }),
+        ("columns", |m| {
+            (m.level, m.interval_ns) = (AccessLevel::Coarse, 3_600_000_000_000);
+            (m.wants_frames, m.columns) = (false, vec![como_anonymize::Column::Ttl]);
+        }),
         ("memory", |m| m.memory_bytes = 1000),
         ("memory", |m| m.memory_bytes = 128 << 20),
         ("columns", |m| m.columns = vec![]),

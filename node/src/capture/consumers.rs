@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use como_anonymize::{Anonymizer, View, view};
+use como_anonymize::{Anonymizer, View, coarse, view};
 use como_dataset::Gap;
 use como_keys::keyring::mapping_epoch;
 use como_policies::AccessLevel;
 
+use super::hours::{Hour, LiveHours};
 use super::pipeline::LiveBlock;
 use crate::feed;
 use crate::link::{self, LinkSender};
@@ -62,6 +63,7 @@ impl Consumers {
             Serving {
                 consumers: BTreeMap::new(),
                 maps: BTreeMap::new(),
+                hours: None,
                 live,
             }
             .run(&blocks, &queue);
@@ -78,6 +80,8 @@ impl Consumers {
 struct Serving {
     consumers: BTreeMap<u32, Consumer>,
     maps: BTreeMap<(String, u32), Arc<Anonymizer>>,
+    /// Kept while a consumer at `coarse` is there.
+    hours: Option<LiveHours>,
     live: bool,
 }
 
@@ -89,7 +93,10 @@ impl Serving {
                 self.apply(change);
             }
             match block {
-                Ok(block) => self.show(&block),
+                Ok(block) => {
+                    self.show(&block);
+                    self.gather(&block);
+                }
                 Err(RecvTimeoutError::Timeout) if self.live => self.tick(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -100,6 +107,9 @@ impl Serving {
     fn apply(&mut self, change: Change) {
         match change {
             Change::Subscribe { id, level, audience } => {
+                if level <= AccessLevel::Coarse {
+                    self.hours.get_or_insert_default();
+                }
                 self.consumers.insert(
                     id,
                     Consumer {
@@ -119,6 +129,9 @@ impl Serving {
             }
             Change::Unsubscribe(id) => {
                 self.consumers.remove(&id);
+                if !self.consumers.values().any(|c| c.level <= AccessLevel::Coarse) {
+                    self.hours = None;
+                }
             }
             Change::Key {
                 audience,
@@ -134,7 +147,8 @@ impl Serving {
     fn show(&mut self, block: &LiveBlock) {
         let mut made: BTreeMap<(AccessLevel, String), Option<Vec<u8>>> = BTreeMap::new();
         let span = span(&block.view);
-        for consumer in self.consumers.values_mut() {
+        let of_packets = |c: &&mut Consumer| c.level > AccessLevel::Coarse;
+        for consumer in self.consumers.values_mut().filter(of_packets) {
             if let Some(shed) = &block.shed_before {
                 let gap = Gap {
                     from_ns: shed.from_ns,
@@ -161,19 +175,64 @@ impl Serving {
         }
     }
 
+    /// Adds a block to the hour's flows; hours that are over go to the consumers at `coarse`.
+    fn gather(&mut self, block: &LiveBlock) {
+        if let Some(hours) = &mut self.hours {
+            hours.take(block);
+            self.release_hours();
+        }
+    }
+
+    fn release_hours(&mut self) {
+        while let Some(hour) = self.hours.as_mut().and_then(LiveHours::pop_over) {
+            let mut made: BTreeMap<String, Option<Vec<Vec<u8>>>> = BTreeMap::new();
+            let of_hours = |c: &&mut Consumer| c.level <= AccessLevel::Coarse;
+            for consumer in self.consumers.values_mut().filter(of_hours) {
+                let views = made
+                    .entry(consumer.audience.clone())
+                    .or_insert_with_key(|audience| rows_for(audience, &hour, &self.maps));
+                consumer.offer_hour(views.as_deref(), hour.bin.start_ns);
+            }
+        }
+    }
+
     fn tick(&mut self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // A second behind: packets may still be on their way through the kernel's ring.
-        let bytes = feed::encode_tick(now.saturating_sub(IDLE).as_nanos() as u64);
+        let now_ns = now.saturating_sub(IDLE).as_nanos() as u64;
+        if let Some(hours) = &mut self.hours {
+            hours.advance(now_ns);
+            self.release_hours();
+        }
         for consumer in self.consumers.values_mut() {
             if let Some(queue) = &consumer.queue {
-                let _ = queue.try_send(bytes.clone());
+                // An hour's rows come when its late packets are in: its consumers' time is that much behind.
+                let behind_ns = if consumer.level > AccessLevel::Coarse {
+                    0
+                } else {
+                    coarse::LATE_NS
+                };
+                let _ = queue.try_send(feed::encode_tick(now_ns.saturating_sub(behind_ns)));
             }
         }
     }
 }
 
 impl Consumer {
+    /// The rows of an hour; `None`: it is not released, or this consumer's pseudonyms are not there.
+    fn offer_hour(&mut self, views: Option<&[Vec<u8>]>, start_ns: u64) {
+        let lost = || Gap {
+            from_ns: start_ns,
+            to_ns: start_ns.saturating_add(coarse::BIN_NS),
+            cause: "hour not seen whole".into(),
+            count: None,
+        };
+        match views {
+            Some(views) => views.iter().for_each(|bytes| self.offer(bytes, lost)),
+            None => self.missed = Some(merged(self.missed.take(), lost())),
+        }
+    }
+
     fn offer(&mut self, bytes: &[u8], lost: impl Fn() -> Gap) {
         let Some(queue) = &self.queue else {
             self.missed = Some(merged(self.missed.take(), lost()));
@@ -211,6 +270,26 @@ fn view_for(
         view::rekey(&block.view, maps.get(&(audience.to_owned(), epoch))?)
     };
     Some(feed::encode_view(&view, true, None))
+}
+
+/// The rows of an hour for an audience; `None`: nothing may be shown of it.
+fn rows_for(
+    audience: &str,
+    hour: &Hour,
+    maps: &BTreeMap<(String, u32), Arc<Anonymizer>>,
+) -> Option<Vec<Vec<u8>>> {
+    let epoch = mapping_epoch(hour.bin.start_ns);
+    let map = match audience {
+        "" => None,
+        audience => Some(maps.get(&(audience.to_owned(), epoch))?),
+    };
+    let views = hour.is_whole.then(|| hour.bin.release(map.map(Arc::as_ref)))?;
+    Some(
+        views
+            .iter()
+            .map(|view| feed::encode_view(view, false, None))
+            .collect(),
+    )
 }
 
 fn span(view: &View) -> (u64, u64) {

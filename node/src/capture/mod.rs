@@ -2,6 +2,7 @@
 //! connection or hold a key that opens what it sealed for longer than the segment is being written.
 
 mod consumers;
+mod hours;
 pub mod pipeline;
 mod role;
 pub mod source;

@@ -25,6 +25,7 @@ mod decide;
 mod epochs;
 mod grants;
 mod jobs;
+mod levels;
 mod live;
 mod modules;
 mod plan;

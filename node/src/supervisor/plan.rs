@@ -8,6 +8,7 @@ use como_anonymize::filter::Filter;
 use como_capnp::wire_capnp as wire;
 use como_dataset::{ColumnKind, Field, Gap, Header, Kind, ModuleRef, Schema};
 use como_keys::mapping::MappingKey;
+use como_modules::tables;
 use como_policies::{AccessLevel, Window};
 use serde::Serialize;
 
@@ -78,7 +79,7 @@ impl Supervisor {
     /// The same once a job starts: what was the future when it was asked has its segments now.
     pub(super) fn check_epochs(&self, job: &Job, grants: &[SegmentGrant]) -> Result<(), Refusal> {
         let filter = Filter::parse(&job.filter).map_err(|e| Refusal::BadFilter(e.to_string()))?;
-        one_epoch(&filter, job.level, grants.iter().map(|g| &g.segment))
+        one_epoch(&filter, job.filter_level(), grants.iter().map(|g| &g.segment))
     }
 
     /// Cost of reading a window at a level.
@@ -127,13 +128,6 @@ impl Supervisor {
                 ..
             } => {
                 let manifest = &module.manifest;
-                let time = Field {
-                    name: "time".into(),
-                    kind: ColumnKind::TimeNs,
-                    unit: "ns".into(),
-                    description: "start of the measurement interval".into(),
-                    merge: "key".into(),
-                };
                 let columns = manifest.schema.iter().map(|c| Field {
                     name: c.name.clone(),
                     kind: c.kind,
@@ -147,22 +141,17 @@ impl Supervisor {
                     hash_hex: hex::encode(manifest.wasm_sha256),
                     args: arguments.clone(),
                 };
-                let fields = std::iter::once(time).chain(columns).collect();
-                (
-                    Kind::Table,
-                    Schema::Table(fields),
-                    Some(reference),
-                    audience.clone(),
-                )
+                (Kind::Table, table(columns), Some(reference), audience.clone())
             }
-            Work::Trace { link_type, audience } => (
-                Kind::Packets,
-                Schema::Packets {
-                    link_type: *link_type,
-                },
-                None,
-                audience.clone(),
-            ),
+            Work::Trace { link_type, audience } => {
+                let schema = match tables::fields(job.level) {
+                    Some(fields) => table(fields.into_iter()),
+                    None => Schema::Packets {
+                        link_type: *link_type,
+                    },
+                };
+                (schema.kind(), schema, None, audience.clone())
+            }
         };
         Header {
             node: self.config.node.name.to_string(),
@@ -237,6 +226,7 @@ impl Supervisor {
             } else {
                 start.set_frames(true);
                 start.set_cut(true);
+                start.set_tables(job.is_table());
                 let mut list = start.reborrow().init_columns(2);
                 list.set(0, Column::TsNs as u8);
                 list.set(1, Column::WireLen as u8);
@@ -281,6 +271,8 @@ impl Supervisor {
                 .enumerate()
                 .for_each(|(i, r)| list.set(i as u32, r));
             match &job.work {
+                // The reader computes the host's tables itself, and sends rows.
+                Work::Trace { .. } if job.is_table() => start.set_records(()),
                 Work::Trace { .. } => start.set_packets(()),
                 Work::Query { .. } if stored => start.set_records(()),
                 Work::Query {
@@ -295,6 +287,18 @@ impl Supervisor {
             }
         })
     }
+}
+
+/// Rows of intervals, which begin with their time.
+fn table(columns: impl Iterator<Item = Field>) -> Schema {
+    let time = Field {
+        name: "time".into(),
+        kind: ColumnKind::TimeNs,
+        unit: "ns".into(),
+        description: "start of the measurement interval".into(),
+        merge: "key".into(),
+    };
+    Schema::Table(std::iter::once(time).chain(columns).collect())
 }
 
 /// Pseudonyms change with the mapping epoch: a filter that names one means something in one epoch only.

@@ -164,8 +164,11 @@ fn the_trace_is_served_up_to_the_ceiling() {
                     Action::DownloadTrace,
                     &trace(level),
                 );
-                let expected = level <= ceiling && level > AccessLevel::Aggregate;
-                assert_eq!(decision.is_allow(), expected, "{mode} {level} for {ceiling}");
+                assert_eq!(
+                    decision.is_allow(),
+                    level <= ceiling,
+                    "{mode} {level} for {ceiling}"
+                );
             }
         }
     }

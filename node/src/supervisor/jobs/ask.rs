@@ -9,6 +9,7 @@ use crate::supervisor::answers::{Refusal, Reply};
 use crate::supervisor::asks::{AskId, Outcome};
 use crate::supervisor::checks::Check;
 use crate::supervisor::decide::Circumstances;
+use crate::supervisor::levels::{check_filterable, filter_level, read_level};
 use crate::supervisor::modules::Installed;
 use crate::supervisor::plan::Estimate;
 use crate::supervisor::requests::{QueryAsked, Scope};
@@ -53,22 +54,17 @@ impl Supervisor {
         module.not_expired()?;
         let arguments = module.resolved(&asked.arguments)?;
         let facts = self.module_facts(&module, &asked.arguments, true);
-        let mut allowed = self.allow(asker, asked.scope, Action::QueryOnDemand, |_, _, _| {
-            Resource::Module(facts)
-        })?;
+        let view_level = module.manifest.level;
+        let mut allowed = self.allow(
+            asker,
+            asked.scope,
+            view_level,
+            Action::QueryOnDemand,
+            |_, _, _| Resource::Module(facts),
+        )?;
         let scope = &allowed.scope;
         check_output_level(&module, scope.level)?;
-        if module.manifest.level < AccessLevel::Anonymized || scope.level < AccessLevel::Anonymized {
-            let served = "this node serves modules at anonymized, headers and payload";
-            return Err(Refusal::LevelNotServed(served.into()));
-        }
-        // The asker's filter sees the asker's view, the module its own: the higher of both is read.
-        let read = if scope.filter.is_empty() {
-            module.manifest.level
-        } else {
-            module.manifest.level.max(scope.level)
-        };
-        self.check_readable(read, &allowed)?;
+        self.check_readable(read_level(view_level, scope.level, &scope.filter), &allowed)?;
         let (project, recipient) = self.project_and_recipient(asker)?;
         let audience = module.audience(&project);
         let stored = self.stored_records(&module, &arguments, &audience, &scope.filter, scope.window);
@@ -87,14 +83,15 @@ impl Supervisor {
 
     /// A trace download.
     pub(in crate::supervisor) fn ask_trace(&mut self, asker: &str, asked: Scope) -> Result<Reply, Refusal> {
-        let allowed = self.allow(asker, asked, Action::DownloadTrace, |node, scope, bytes| {
-            Resource::Trace(node.trace_facts(scope.level, scope.window, bytes))
-        })?;
-        if allowed.scope.level < AccessLevel::Anonymized {
-            let served = "packets are served at anonymized, headers and payload; below there are no packets";
-            return Err(Refusal::LevelNotServed(served.into()));
-        }
-        self.check_readable(allowed.scope.level, &allowed)?;
+        let level = asked.level;
+        let allowed = self.allow(
+            asker,
+            asked,
+            level,
+            Action::DownloadTrace,
+            |node, scope, bytes| Resource::Trace(node.trace_facts(scope.level, scope.window, bytes)),
+        )?;
+        self.check_readable(level, &allowed)?;
         let (audience, recipient) = self.project_and_recipient(asker)?;
         let work = Work::Trace {
             link_type: 1,
@@ -103,16 +100,22 @@ impl Supervisor {
         self.explain_or_enqueue(allowed, work, recipient)
     }
 
-    /// Principal, filter, estimate and decision of a question for data. `resource` is told the estimated bytes.
+    /// Principal, filter, estimate and decision of a question for data. `view_level` is that of the views that
+    /// will be read; `resource` is told the estimated bytes.
     fn allow(
         &mut self,
         asker: &str,
         mut scope: Scope,
+        view_level: AccessLevel,
         action: Action,
         resource: impl FnOnce(&Self, &Scope, u64) -> Resource,
     ) -> Result<Allowed, Refusal> {
         let principal = self.partner(asker)?;
-        scope.filter = self.check_filter(&scope.filter, scope.level, scope.window)?;
+        // Rows of whole hours answer for whole hours.
+        scope.window = scope.window.snap(view_level);
+        let filter_level = filter_level(view_level, scope.level);
+        scope.filter = self.check_filter(&scope.filter, filter_level, scope.window)?;
+        check_filterable(view_level, scope.level, &scope.filter)?;
         let estimate = self.estimate(scope.window);
         let id = hex::encode(como_keys::random::<16>());
         let about = Circumstances {
@@ -125,7 +128,7 @@ impl Supervisor {
         let resource = resource(self, &scope, estimate.bytes);
         self.decide(&principal, action, &resource, about)?;
         Ok(Allowed {
-            future: self.is_future(scope.window),
+            future: self.is_future(scope.window, view_level),
             asker: asker.to_owned(),
             id,
             scope,

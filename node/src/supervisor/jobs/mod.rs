@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::SupervisorError;
+use super::levels::{filter_level, has_packets, read_level};
 use super::modules::Installed;
 use super::plan::Estimate;
 use crate::config::Layout;
@@ -103,6 +104,21 @@ impl Job {
             Work::Query { module, .. } => module.manifest.level,
             Work::Trace { .. } => self.level,
         }
+    }
+
+    /// The level of the view that the asker's filter sees.
+    pub fn filter_level(&self) -> AccessLevel {
+        filter_level(self.view_level(), self.level)
+    }
+
+    /// The level whose sections are read.
+    pub fn read_level(&self) -> AccessLevel {
+        read_level(self.view_level(), self.level, &self.filter)
+    }
+
+    /// Whether the answer is the host's own table, of flow rows or counters.
+    pub fn is_table(&self) -> bool {
+        matches!(self.work, Work::Trace { .. }) && !has_packets(self.level)
     }
 
     fn kind(&self) -> &'static str {

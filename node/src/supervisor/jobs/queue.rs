@@ -1,10 +1,12 @@
 //! Which job runs when, and how long its result stays. Must never start more at once than the configuration
 //! allows.
 
-use como_policies::Window;
+use como_anonymize::coarse;
+use como_policies::{AccessLevel, Window};
 
 use super::{Job, State, Work};
 use crate::supervisor::answers::{Refusal, Reply};
+use crate::supervisor::levels::has_packets;
 use crate::supervisor::modules::WantedRun;
 use crate::supervisor::{Supervisor, now_ns};
 
@@ -15,9 +17,11 @@ const MAX_JOBS: usize = 10_000;
 const SETTLE_NS: u64 = 2_000_000_000;
 
 impl Supervisor {
-    /// Whether a window reaches beyond what was captured, on a source that still delivers.
-    pub(super) fn is_future(&self, window: Window) -> bool {
-        window.to_ns > self.catalog.now_ns.saturating_add(1) && !self.roles.capture.source_done
+    /// Whether a window reaches beyond what was captured, on a source that still delivers. An hour of flow rows
+    /// is over when its late packets are in.
+    pub(super) fn is_future(&self, window: Window, view_level: AccessLevel) -> bool {
+        let end_ns = window.to_ns.saturating_add(late_ns(view_level));
+        end_ns > self.catalog.now_ns.saturating_add(1) && !self.roles.capture.source_done
     }
 
     /// Takes a decided job; refused where its asker, or all together, have too many.
@@ -89,7 +93,11 @@ impl Supervisor {
         let now = self.catalog.now_ns;
         let done = self.roles.capture.source_done;
         for job in self.jobs.all.values_mut() {
-            if job.state == State::Waiting && (done || now >= job.window.to_ns.saturating_add(SETTLE_NS)) {
+            let end_ns = job
+                .window
+                .to_ns
+                .saturating_add(late_ns(job.view_level()) + SETTLE_NS);
+            if job.state == State::Waiting && (done || now >= end_ns) {
                 job.state = State::Queued;
             }
         }
@@ -144,5 +152,13 @@ impl Supervisor {
     fn forget(&mut self, id: &str) {
         self.jobs.all.remove(id);
         let _ = std::fs::remove_file(self.jobs.path(id));
+    }
+}
+
+fn late_ns(view_level: AccessLevel) -> u64 {
+    if has_packets(view_level) {
+        0
+    } else {
+        coarse::LATE_NS
     }
 }

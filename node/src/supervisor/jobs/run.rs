@@ -68,14 +68,7 @@ impl Supervisor {
 
     fn trace_reader(&mut self, job: &mut Job) -> Result<(Vec<u8>, Vec<como_dataset::Gap>, u32), Refusal> {
         let mut gaps = self.check_window(job.window)?;
-        // The asker's filter sees the asker's view, the module its own: the higher of both is read.
-        let level = job.view_level().max(job.level);
-        let level = if job.filter.is_empty() {
-            job.view_level()
-        } else {
-            level
-        };
-        let (grants, destroyed) = self.grant_segments(job.window, level);
+        let (grants, destroyed) = self.grant_segments(job.window, job.read_level());
         gaps.extend(destroyed);
         self.check_epochs(job, &grants)?;
         let epoch = grants.first().map_or(0, |g| g.segment.mapping_epoch);
@@ -89,7 +82,8 @@ impl Supervisor {
             // The module asks for no pseudonym, but the asker's filter is read on the asker's own view.
             audience = self.project_and_recipient(&job.owner)?.0;
         }
-        let rekey = job.view_level().min(job.level) <= AccessLevel::Anonymized && !audience.is_empty();
+        let (lower, counters) = (job.view_level().min(job.level), AccessLevel::Aggregate);
+        let rekey = lower <= AccessLevel::Anonymized && job.view_level() > counters && !audience.is_empty();
         let keys = if rekey {
             self.audience_keys(&audience, &grants)?
         } else {

@@ -1,0 +1,68 @@
+//! Live flow rows: gathers the views of blocks by the hour for the consumers at `coarse`. An hour of which a
+//! block was missed is not released here: its rows would differ from those of the stored trace, and the
+//! difference would tell when a flow had its packets. Must never see a packet, only views at `anonymized`.
+
+use std::collections::BTreeSet;
+
+use como_anonymize::coarse::{self, BIN_NS, Bin, Bins};
+
+use super::pipeline::LiveBlock;
+
+/// The hours that consumers wait for.
+#[derive(Default)]
+pub(super) struct LiveHours {
+    bins: Bins,
+    /// Hours that were not seen whole, by their start.
+    missed: BTreeSet<u64>,
+    began: bool,
+}
+
+/// An hour that is over.
+pub(super) struct Hour {
+    /// Its flows.
+    pub bin: Bin,
+    /// Whether every block of it was seen.
+    pub is_whole: bool,
+}
+
+impl LiveHours {
+    /// Takes the next block.
+    pub fn take(&mut self, block: &LiveBlock) {
+        let times = &block.view.columns.ts_ns;
+        let (Some(first_ns), Some(last_ns)) = (times.iter().min(), times.iter().max()) else {
+            return;
+        };
+        if !std::mem::replace(&mut self.began, true) {
+            // What came before this block, nobody here has seen.
+            self.missed.insert(start_of(*first_ns));
+        }
+        if let Some(shed) = &block.shed_before {
+            let mut hour_ns = start_of(shed.from_ns);
+            while hour_ns <= shed.to_ns && self.missed.len() < MAX_MISSED_HOURS {
+                self.missed.insert(hour_ns);
+                hour_ns = hour_ns.saturating_add(BIN_NS);
+            }
+        }
+        self.bins.add(coarse::gather(&block.view.columns), *last_ns);
+    }
+
+    /// Packet time reached `now_ns` without a packet.
+    pub fn advance(&mut self, now_ns: u64) {
+        self.bins.advance(now_ns);
+    }
+
+    /// The next hour that is over.
+    pub fn pop_over(&mut self) -> Option<Hour> {
+        let bin = self.bins.pop_over()?;
+        let is_whole = !self.missed.contains(&bin.start_ns);
+        self.missed = self.missed.split_off(&bin.start_ns.saturating_add(BIN_NS));
+        Some(Hour { bin, is_whole })
+    }
+}
+
+/// Hours that may be marked as missed: a month. A longer jump of time ends all of them anyway.
+const MAX_MISSED_HOURS: usize = 24 * 31;
+
+fn start_of(ts_ns: u64) -> u64 {
+    ts_ns - ts_ns % BIN_NS
+}
