@@ -13,18 +13,19 @@ use crate::repository::{Source, root, sources};
 /// Which of our crates a crate may use.
 ///
 /// ```text
-///  policies   keys   capnp          leaves, know nothing of each other
-///       \      /  \    /
-///      anonymize   dataset
-///           \       |
-///          modules  |
-///              \    |
-///           node, client  ->  tests
+///  policies   keys   capnp   savefile    leaves, know nothing of each other
+///       \      /  \    /       |
+///      anonymize   dataset     |
+///           \       |          |
+///          modules  |          |
+///              \    |          |
+///           node, client  -----+  ->  tests
 /// ```
 const OURS: &[(&str, &[&str])] = &[
     ("como-policies", &[]),
     ("como-keys", &[]),
     ("como-capnp", &[]),
+    ("como-savefile", &[]),
     ("como-anonymize", &["como-policies", "como-keys"]),
     // Policies for the access level alone: a dataset says at which level it was made.
     ("como-dataset", &["como-keys", "como-capnp", "como-policies"]),
@@ -48,17 +49,19 @@ const OURS: &[(&str, &[&str])] = &[
     ("como-client", &BELOW_THE_PROGRAMS),
     ("como-tests", &EVERYTHING),
 ];
-const BELOW_THE_PROGRAMS: [&str; 6] = [
+const BELOW_THE_PROGRAMS: [&str; 7] = [
     "como-policies",
     "como-keys",
+    "como-savefile",
     "como-capnp",
     "como-anonymize",
     "como-dataset",
     "como-modules",
 ];
-const EVERYTHING: [&str; 8] = [
+const EVERYTHING: [&str; 9] = [
     "como-policies",
     "como-keys",
+    "como-savefile",
     "como-capnp",
     "como-anonymize",
     "como-dataset",

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use como_keys::keyring::{Keyring, Section, mapping_epoch, sealing_epoch};
 use como_node::config::Config;
 use como_node::trace::{BLOCK_HEADER_BYTES, BlockKind, ScanEnd, SegmentReader};
+use como_savefile::{Packet, Resolution, Writer};
 
 use super::harness::{Deployment, Node, Person, open_packets, open_table, wait_for};
 
+const LINKTYPE_ETHERNET: u32 = 1;
 /// 2026-03-01T12:00:00Z.
 const START_NS: u64 = 1_772_366_400_000_000_000;
 const ROUNDS: u64 = 200;
@@ -171,24 +173,19 @@ fn round(number: u64) -> Vec<Vec<u8>> {
 
 /// A pcap file with nanoseconds.
 fn capture(rounds: u64) -> Vec<u8> {
-    let mut file = 0xa1b2_3c4d_u32.to_le_bytes().to_vec();
-    file.extend_from_slice(&[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0]);
+    let mut file = Writer::pcap(Vec::new(), LINKTYPE_ETHERNET, Resolution::Nanoseconds).expect("memory");
     for number in 0..rounds {
-        for (at, packet) in round(number).into_iter().enumerate() {
-            let ts_ns = START_NS + number * ROUND_NS + at as u64 * 1_000;
-            let fields = [
-                ts_ns / 1_000_000_000,
-                ts_ns % 1_000_000_000,
-                packet.len() as u64,
-                packet.len() as u64,
-            ];
-            fields
-                .iter()
-                .for_each(|field| file.extend_from_slice(&(*field as u32).to_le_bytes()));
-            file.extend_from_slice(&packet);
+        for (at, packet) in round(number).iter().enumerate() {
+            let packet = Packet {
+                ts_ns: START_NS + number * ROUND_NS + at as u64 * 1_000,
+                wire_len: packet.len() as u32,
+                link: LINKTYPE_ETHERNET,
+                data: packet,
+            };
+            file.packet(&packet).expect("memory");
         }
     }
-    file
+    file.finish().expect("memory")
 }
 
 fn site(rounds: u64) -> Deployment {

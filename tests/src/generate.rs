@@ -5,7 +5,9 @@
 //! Flows (TCP with handshake, sizes and end; DNS; QUIC-like UDP; ping; ARP; IPv6 neighbours) start along a
 //! daily curve; transfer sizes are heavy-tailed (bounded Pareto), so few flows carry most bytes.
 
-use std::io::{self, Write};
+use std::io::Write;
+
+use como_savefile::{Resolution, WriteError, Writer};
 
 mod frame;
 mod rng;
@@ -13,6 +15,8 @@ mod rng;
 use frame::{Ip, Link};
 use rng::Rng;
 
+/// What all frames are.
+const LINKTYPE_ETHERNET: u32 = 1;
 /// Seconds of a day: the period of the rate curve.
 const DAY_S: f64 = 86_400.0;
 /// Payload of a full TCP segment, bytes.
@@ -63,25 +67,23 @@ pub struct Packet {
 
 impl Traffic {
     /// Writes a pcap file.
-    pub fn write_pcap(&self, mut out: impl Write) -> io::Result<()> {
-        let (magic, unit) = if self.nanoseconds {
-            (0xa1b2_3c4d_u32, 1)
+    pub fn write_pcap(&self, out: impl Write) -> Result<(), WriteError> {
+        let resolution = if self.nanoseconds {
+            Resolution::Nanoseconds
         } else {
-            (0xa1b2_c3d4, 1000)
+            Resolution::Microseconds
         };
-        out.write_all(&magic.to_le_bytes())?;
-        out.write_all(&[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
-        out.write_all(&262_144_u32.to_le_bytes())?;
-        out.write_all(&1_u32.to_le_bytes())?;
+        let mut writer = Writer::pcap(out, LINKTYPE_ETHERNET, resolution)?;
         for packet in self.generate() {
-            let length = packet.data.len() as u32;
-            let (s, ns) = (packet.ts_ns / 1_000_000_000, packet.ts_ns % 1_000_000_000);
-            for field in [s as u32, (ns / unit) as u32, length, length] {
-                out.write_all(&field.to_le_bytes())?;
-            }
-            out.write_all(&packet.data)?;
+            writer.packet(&como_savefile::Packet {
+                ts_ns: packet.ts_ns,
+                wire_len: packet.data.len() as u32,
+                link: LINKTYPE_ETHERNET,
+                data: &packet.data,
+            })?;
         }
-        out.flush()
+        writer.finish()?;
+        Ok(())
     }
 
     /// All packets in the order of time.

@@ -3,56 +3,31 @@
 //! Owns the lengths of a packet (captured: what the level released; original: what was on the wire);
 //! must never write a name, an address or a secret beside the packets: only the dataset's own comment.
 
-use std::{borrow::Cow, io::Write, time::Duration};
+use std::io::Write;
 
 use como_dataset::{Batch, Completeness, Header, PacketBatch, Schema};
-use pcap_file::{
-    DataLink, PcapError,
-    pcapng::{
-        PcapNgWriter,
-        blocks::{
-            enhanced_packet::EnhancedPacketBlock,
-            interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption},
-            section_header::{SectionHeaderBlock, SectionHeaderOption},
-        },
-    },
-};
+use como_savefile::{Packet, Section, WriteError, Writer};
 
 use super::{ConvertError, Sink, text};
 
-/// if_tsresol: ten to the minus ninth.
-const NANOSECONDS: u8 = 9;
-/// Snap length of the interface: none.
-const NO_SNAP_LENGTH: u32 = 0;
-
-pub(super) struct Pcapng<W: Write> {
-    out: PcapNgWriter<W>,
+pub(super) struct Pcapng<W> {
+    out: Writer<W>,
+    link: u32,
 }
 
 impl<W: Write> Pcapng<W> {
     pub(super) fn new(out: W, header: &Header, end: Option<&Completeness>) -> Result<Self, ConvertError> {
-        let Schema::Packets { link_type } = header.schema else {
+        let Schema::Packets { link_type: link } = header.schema else {
             return Err(ConvertError::NotPackets);
         };
-        if link_type > u16::MAX.into() {
-            return Err(ConvertError::LinkType { link_type });
-        }
-        let options = vec![
-            SectionHeaderOption::Comment(Cow::Owned(text::comment(header, end))),
-            SectionHeaderOption::UserApplication(Cow::Borrowed(concat!("como ", env!("CARGO_PKG_VERSION")))),
-        ];
-        let section = SectionHeaderBlock {
-            options,
-            ..Default::default()
+        let section = Section {
+            application: concat!("como ", env!("CARGO_PKG_VERSION")),
+            comment: &text::comment(header, end),
         };
-        let mut out = PcapNgWriter::with_section_header(out, section).map_err(output)?;
-        let interface = InterfaceDescriptionBlock {
-            linktype: DataLink::from(link_type),
-            snaplen: NO_SNAP_LENGTH,
-            options: vec![InterfaceDescriptionOption::IfTsResol(NANOSECONDS)],
-        };
-        out.write_pcapng_block(interface).map_err(output)?;
-        Ok(Self { out })
+        let mut out = Writer::pcapng(out, &section).map_err(output)?;
+        // Also where no packet follows: a file without an interface tells no link type.
+        out.interface(link).map_err(output)?;
+        Ok(Self { out, link })
     }
 }
 
@@ -63,28 +38,26 @@ impl<W: Write> Sink for Pcapng<W> {
 
     fn packets(&mut self, batch: &PacketBatch) -> Result<(), ConvertError> {
         for packet in 0..batch.len() {
-            let frame = batch.frames.get(packet);
-            let block = EnhancedPacketBlock {
-                interface_id: 0,
-                timestamp: Duration::from_nanos(batch.ts_ns[packet]),
-                // A synthetic frame can be longer than the packet was; readers refuse such lengths.
-                original_len: batch.wire_len[packet].max(frame.len() as u32),
-                data: Cow::Borrowed(frame),
-                options: Vec::new(),
+            let packet = Packet {
+                ts_ns: batch.ts_ns[packet],
+                wire_len: batch.wire_len[packet],
+                link: self.link,
+                data: batch.frames.get(packet),
             };
-            self.out.write_pcapng_block(block).map_err(output)?;
+            self.out.packet(&packet).map_err(output)?;
         }
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), ConvertError> {
-        Ok(self.out.get_mut().flush()?)
+        self.out.flush().map_err(output)
     }
 }
 
-fn output(error: PcapError) -> ConvertError {
-    ConvertError::Output(match error {
-        PcapError::IoError(error) => error,
-        other => std::io::Error::other(other),
-    })
+fn output(error: WriteError) -> ConvertError {
+    match error {
+        WriteError::Output(error) => ConvertError::Output(error),
+        WriteError::LinkType { link } => ConvertError::LinkType { link_type: link },
+        other => ConvertError::Output(std::io::Error::other(other)),
+    }
 }

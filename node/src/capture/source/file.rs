@@ -6,11 +6,10 @@ use std::io::{Read, Seek, SeekFrom};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::buffer::{Record, Window};
-use super::pcap::{FILE_HEADER_BYTES, Pcap};
-use super::pcapng::Pcapng;
+use como_savefile::{End, OpenError, Reader, Record};
+
 use super::{Event, PacketSource, Progress, SourceError, SourcePacket};
-use crate::trace::{Gap, GapCause, ResumePoint, SourceId};
+use crate::trace::{Gap, GapCause, MAX_CAPTURE_BYTES, ResumePoint, SourceId};
 
 /// Records given in one call of `read`.
 const RECORDS_PER_READ: usize = 1024;
@@ -29,19 +28,14 @@ pub enum Pace {
     Recorded,
 }
 
-enum Format {
-    Pcap(Pcap),
-    Pcapng(Pcapng),
-}
+// Whatever a file gives fits the trace.
+const _: () = assert!(como_savefile::MAX_PACKET_BYTES <= MAX_CAPTURE_BYTES);
 
 /// A pcap or pcapng file.
 pub struct FileSource {
     name: String,
-    format: Format,
-    window: Window<File>,
-    pace: Pace,
-    /// Packet time and wall time of the first packet played.
-    clock: Option<(u64, Instant)>,
+    reader: Reader<File>,
+    clock: Clock,
     last_ns: u64,
     ended: bool,
 }
@@ -71,10 +65,6 @@ impl FileSource {
             name: name.to_owned(),
             error,
         };
-        let format_error = |what| SourceError::Format {
-            name: name.to_owned(),
-            what,
-        };
         file.seek(SeekFrom::Start(0)).map_err(io)?;
         if resume.offset > file.metadata().map_err(io)?.len() {
             return Err(SourceError::Shrunk {
@@ -82,79 +72,21 @@ impl FileSource {
                 offset: resume.offset,
             });
         }
-        let mut window = Window::new(file.try_clone().map_err(io)?, 0);
-        let head = window.peek(FILE_HEADER_BYTES).map_err(io)?;
-        let format = if head.is_empty() {
-            return Err(format_error("it is empty"));
-        } else if let Some(pcapng) = Pcapng::parse(head) {
-            Format::Pcapng(pcapng)
-        } else if let Some(pcap) = Pcap::parse(head) {
-            window.consume(FILE_HEADER_BYTES);
-            Format::Pcap(pcap)
-        } else {
-            return Err(format_error("it starts with neither magic number"));
-        };
-        let mut source = Self {
+        let mut reader = Reader::new(file).map_err(|error| match error {
+            OpenError::Io(error) => io(error),
+            what => SourceError::Format {
+                name: name.to_owned(),
+                what,
+            },
+        })?;
+        reader.resume_at(resume.offset).map_err(io)?;
+        Ok(Self {
             name: name.to_owned(),
-            format,
-            window,
-            pace,
-            clock: None,
+            reader,
+            clock: Clock { pace, first: None },
             last_ns: 0,
             ended: false,
-        };
-        source.skip_to(file, resume.offset)?;
-        Ok(source)
-    }
-
-    /// A pcap file is entered at any record; a pcapng file is walked, because its interfaces come before.
-    fn skip_to(&mut self, mut file: File, offset: u64) -> Result<(), SourceError> {
-        let io = |name: &str, error| SourceError::Io {
-            name: name.to_owned(),
-            error,
-        };
-        if let Format::Pcap(_) = self.format {
-            if offset > self.window.offset() {
-                file.seek(SeekFrom::Start(offset))
-                    .map_err(|error| io(&self.name, error))?;
-                self.window = Window::new(file, offset);
-            }
-            return Ok(());
-        }
-        while self.window.offset() < offset {
-            match self.next().map_err(|error| io(&self.name, error))? {
-                Record::Packet { record_bytes, .. } | Record::Other { record_bytes } => {
-                    self.window.consume(record_bytes)
-                }
-                _ => break,
-            }
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> std::io::Result<Record> {
-        match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(&mut self.window),
-            Format::Pcapng(pcapng) => pcapng.next(&mut self.window),
-        }
-    }
-
-    /// How long until a packet is due.
-    fn due_in(&mut self, ts_ns: u64) -> Duration {
-        if self.pace == Pace::Fast {
-            return Duration::ZERO;
-        }
-        let (first_ns, start) = *self.clock.get_or_insert_with(|| (ts_ns, Instant::now()));
-        Duration::from_nanos(ts_ns.saturating_sub(first_ns)).saturating_sub(start.elapsed())
-    }
-
-    fn loss(&self, cause: GapCause) -> Gap {
-        Gap {
-            from_ns: self.last_ns,
-            to_ns: self.last_ns,
-            cause,
-            packets: None,
-        }
+        })
     }
 }
 
@@ -164,53 +96,33 @@ impl PacketSource for FileSource {
             if self.ended {
                 return Ok(Progress::End);
             }
-            let record = self.next().map_err(|error| SourceError::Io {
+            let record = self.reader.peek().map_err(|error| SourceError::Io {
                 name: self.name.clone(),
                 error,
             })?;
-            match record {
-                Record::Packet {
-                    ts_ns,
-                    wire_len,
-                    link,
-                    data,
-                    record_bytes,
-                } => {
-                    let wait = self.due_in(ts_ns);
+            let end = match record {
+                Record::Packet(packet, offset_after) => {
+                    let wait = self.clock.due_in(packet.ts_ns);
                     if !wait.is_zero() {
                         thread::sleep(wait.min(LONGEST_SLEEP));
                         return Ok(Progress::Idle);
                     }
-                    self.last_ns = ts_ns;
-                    let offset_after = self.window.offset() + record_bytes as u64;
-                    let data = &self.window.peeked(record_bytes)[data];
+                    self.last_ns = packet.ts_ns;
                     give(Event::Packet(SourcePacket {
-                        ts_ns,
-                        wire_len,
-                        link,
-                        data,
+                        ts_ns: packet.ts_ns,
+                        wire_len: packet.wire_len,
+                        link: packet.link,
+                        data: packet.data,
                         offset_after,
                     }));
-                    self.window.consume(record_bytes);
+                    None
                 }
-                Record::Other { record_bytes } => self.window.consume(record_bytes),
-                Record::End => self.ended = true,
-                Record::Truncated | Record::Corrupt => {
-                    let truncated = matches!(record, Record::Truncated);
-                    let cause = if truncated {
-                        GapCause::SourceTruncated
-                    } else {
-                        GapCause::SourceCorrupt
-                    };
-                    tracing::warn!(
-                        source = self.name,
-                        offset = self.window.offset(),
-                        cause = cause.as_str(),
-                        "the source does not read on"
-                    );
-                    give(Event::Gap(self.loss(cause)));
-                    self.ended = true;
-                }
+                Record::Skipped => None,
+                Record::End(end) => Some(end),
+            };
+            match end {
+                None => self.reader.advance(),
+                Some(end) => self.end(end, give),
             }
         }
         Ok(Progress::More)
@@ -218,5 +130,47 @@ impl PacketSource for FileSource {
 
     fn is_live(&self) -> bool {
         false
+    }
+}
+
+impl FileSource {
+    /// What lies beyond damage is lost, however much that is.
+    fn end(&mut self, end: End, give: &mut dyn FnMut(Event<'_>)) {
+        self.ended = true;
+        let cause = match end {
+            End::Clean => return,
+            End::Truncated => GapCause::SourceTruncated,
+            End::Corrupt => GapCause::SourceCorrupt,
+        };
+        tracing::warn!(
+            source = self.name,
+            offset = self.reader.offset(),
+            cause = cause.as_str(),
+            "the source does not read on"
+        );
+        give(Event::Gap(Gap {
+            from_ns: self.last_ns,
+            to_ns: self.last_ns,
+            cause,
+            packets: None,
+        }));
+    }
+}
+
+/// When a packet is played.
+struct Clock {
+    pace: Pace,
+    /// Packet time and wall time of the first packet played.
+    first: Option<(u64, Instant)>,
+}
+
+impl Clock {
+    /// How long until a packet is due.
+    fn due_in(&mut self, ts_ns: u64) -> Duration {
+        if self.pace == Pace::Fast {
+            return Duration::ZERO;
+        }
+        let (first_ns, start) = *self.first.get_or_insert_with(|| (ts_ns, Instant::now()));
+        Duration::from_nanos(ts_ns.saturating_sub(first_ns)).saturating_sub(start.elapsed())
     }
 }

@@ -1,14 +1,12 @@
 //! Where packets come from: pcap and pcapng files, a live link. A source gives packets and losses in the
 //! order it has them, with its own position; it must never look into a packet or drop one silently.
 
-mod buffer;
 mod file;
 mod live;
-mod pcap;
-mod pcapng;
 #[cfg(test)]
 mod tests;
 
+use como_savefile::OpenError;
 use thiserror::Error;
 
 pub use file::{FileSource, Pace};
@@ -68,14 +66,12 @@ pub trait PacketSource: Send {
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// Not a capture file that this program reads.
-    #[error(
-        "{name} is not a pcap or pcapng file: {what}\ngive a capture written by tcpdump, dumpcap or Wireshark"
-    )]
+    #[error("{name} is not a pcap or pcapng file: {what}")]
     Format {
         /// File name.
         name: String,
-        /// What did not fit.
-        what: &'static str,
+        /// What did not fit, and what to do.
+        what: OpenError,
     },
     /// The file is shorter than what was already stored from it.
     #[error(

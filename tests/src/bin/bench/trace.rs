@@ -1,11 +1,12 @@
 //! The capture that everything is measured on: given, or made. Must never change a given one.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use como_anonymize::LinkType;
+use como_savefile::{End, Reader, Record};
 use como_tests::trial::program;
 
 use crate::{Options, measure};
@@ -94,7 +95,7 @@ fn make(packets: u64, scratch: &Path) -> Result<PathBuf, String> {
 
 fn wrong(path: &Path, what: &str) -> String {
     format!(
-        "{}: {what}\n  fix: name a classic pcap file with --trace",
+        "{}: {what}\n  fix: name a whole pcap or pcapng file with --trace",
         path.display()
     )
 }
@@ -104,67 +105,56 @@ type Visit<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
 fn read(path: &Path, visit: Visit<'_>) -> Result<LinkType, String> {
     let file = File::open(path).map_err(|e| wrong(path, &e.to_string()))?;
-    read_pcap(&mut BufReader::with_capacity(1 << 20, file), visit).map_err(|e| wrong(path, &e))
+    read_all(file, visit).map_err(|e| wrong(path, &e))
 }
 
-/// Largest packet that libpcap writes, bytes: a length beyond it means a corrupt file.
-const MAX_CAPTURED_BYTES: usize = 262_144;
-
-/// A classic pcap file, either byte order, micro- or nanoseconds.
-fn read_pcap(file: &mut impl BufRead, visit: Visit<'_>) -> Result<LinkType, String> {
-    let mut head = [0; 24];
-    file.read_exact(&mut head)
-        .map_err(|_| "too short for a pcap file")?;
-    let little = match head[..4] {
-        [0xd4, 0xc3, 0xb2, 0xa1] | [0x4d, 0x3c, 0xb2, 0xa1] => true,
-        [0xa1, 0xb2, 0xc3, 0xd4] | [0xa1, 0xb2, 0x3c, 0x4d] => false,
-        _ => return Err("not a classic pcap file".into()),
-    };
-    let number = |bytes: &[u8]| {
-        let bytes = [bytes[0], bytes[1], bytes[2], bytes[3]];
-        if little {
-            u32::from_le_bytes(bytes)
-        } else {
-            u32::from_be_bytes(bytes)
+/// A capture that is whole, of one link type.
+fn read_all(file: impl Read, visit: Visit<'_>) -> Result<LinkType, String> {
+    let mut reader =
+        Reader::new(file).map_err(|e| e.to_string().lines().next().unwrap_or_default().to_owned())?;
+    let mut link = reader.link();
+    loop {
+        match reader.peek().map_err(|e| e.to_string())? {
+            Record::Packet(packet, _) => {
+                if *link.get_or_insert(packet.link) != packet.link {
+                    return Err("packets of several link types".into());
+                }
+                if !visit(packet.data) {
+                    break;
+                }
+            }
+            Record::Skipped => {}
+            Record::End(End::Clean) => break,
+            Record::End(End::Truncated) => return Err("its last record is cut".into()),
+            Record::End(End::Corrupt) => return Err("it is corrupt".into()),
         }
-    };
-    let mut packet = vec![0; MAX_CAPTURED_BYTES];
-    let mut record = [0; 16];
-    while !file.fill_buf().map_err(|e| e.to_string())?.is_empty() {
-        file.read_exact(&mut record)
-            .map_err(|_| "its last record is cut")?;
-        let length = number(&record[8..]) as usize;
-        let packet = packet
-            .get_mut(..length)
-            .ok_or_else(|| format!("a packet claims {length} bytes"))?;
-        file.read_exact(packet).map_err(|_| "its last packet is cut")?;
-        if !visit(packet) {
-            break;
-        }
+        reader.advance();
     }
-    Ok(LinkType(number(&head[20..]) & 0xffff))
+    link.map(LinkType).ok_or_else(|| "no packet in it".into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use como_savefile::{Packet, Section, Writer};
 
-    fn file(magic: [u8; 4], lengths: &[[u8; 4]], bytes: usize) -> Vec<u8> {
-        let mut file = magic.to_vec();
-        file.extend([0; 16]);
-        file.extend([1, 0, 0, 0]);
-        for length in lengths {
-            file.extend([0; 8]);
-            file.extend(length);
-            file.extend([0; 4]);
-            file.extend(vec![7; bytes]);
+    fn file(links: &[u32]) -> Vec<u8> {
+        let mut writer = Writer::pcapng(Vec::new(), &Section::default()).unwrap();
+        for &link in links {
+            let packet = Packet {
+                ts_ns: 0,
+                wire_len: 60,
+                link,
+                data: &[7; 60],
+            };
+            writer.packet(&packet).unwrap();
         }
-        file
+        writer.finish().unwrap()
     }
 
-    fn lengths(mut file: &[u8]) -> Result<Vec<usize>, String> {
+    fn lengths(file: &[u8]) -> Result<Vec<usize>, String> {
         let mut found = Vec::new();
-        read_pcap(&mut file, &mut |packet| {
+        read_all(file, &mut |packet| {
             found.push(packet.len());
             true
         })?;
@@ -172,20 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn both_byte_orders_are_read() {
-        let little = file([0xd4, 0xc3, 0xb2, 0xa1], &[[60, 0, 0, 0], [60, 0, 0, 0]], 60);
-        let big = file([0xa1, 0xb2, 0x3c, 0x4d], &[[0, 0, 0, 60]], 60);
-        assert_eq!(lengths(&little), Ok(vec![60, 60]));
-        assert_eq!(lengths(&big), Ok(vec![60]));
-    }
-
-    #[test]
-    fn what_is_no_whole_pcap_file_is_refused() {
-        let whole = file([0xd4, 0xc3, 0xb2, 0xa1], &[[60, 0, 0, 0]], 60);
+    fn what_is_no_whole_capture_of_one_link_type_is_refused() {
+        let whole = file(&[1, 1]);
+        assert_eq!(lengths(&whole), Ok(vec![60, 60]));
         assert!(lengths(&whole[..whole.len() - 1]).is_err());
-        assert!(lengths(&whole[..30]).is_err());
-        assert!(lengths(b"\x0a\x0d\x0d\x0apcapng").is_err());
-        assert!(lengths(&file([0xd4, 0xc3, 0xb2, 0xa1], &[[0, 0, 0, 0xff]], 60)).is_err());
+        assert!(lengths(b"no capture at all, of any kind").is_err());
+        assert!(lengths(&file(&[])).is_err());
+        assert!(lengths(&file(&[1, 101])).unwrap_err().contains("link types"));
     }
 
     #[test]

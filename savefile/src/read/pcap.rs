@@ -1,10 +1,12 @@
 //! Classic pcap: microseconds and nanoseconds, both byte orders, and the "modified" variant of old Linux
-//! patches. Reads records; must never trust a length beyond [`MAX_CAPTURE_BYTES`].
+//! patches. Reads records; must never trust a length beyond [`MAX_PACKET_BYTES`].
 
 use std::io::{self, Read};
 
-use super::buffer::{Order, Record, Window};
-use crate::trace::MAX_CAPTURE_BYTES;
+use super::Found;
+use super::order::Order;
+use super::window::Window;
+use crate::MAX_PACKET_BYTES;
 
 /// Bytes of the file header.
 pub(super) const FILE_HEADER_BYTES: usize = 24;
@@ -18,7 +20,8 @@ pub(super) struct Pcap {
     /// Nanoseconds of one unit of the fraction: 1 or 1000.
     unit_ns: u64,
     record_header_bytes: usize,
-    link: u32,
+    /// Link type of every packet.
+    pub link: u32,
 }
 
 impl Pcap {
@@ -46,30 +49,30 @@ impl Pcap {
     }
 
     /// The next record.
-    pub fn next<R: Read>(&self, window: &mut Window<R>) -> io::Result<Record> {
+    pub fn next<R: Read>(&self, window: &mut Window<R>) -> io::Result<Found> {
         let header = window.peek(self.record_header_bytes)?;
         if header.is_empty() {
-            return Ok(Record::End);
+            return Ok(Found::End);
         }
         if header.len() < self.record_header_bytes {
-            return Ok(Record::Truncated);
+            return Ok(Found::Truncated);
         }
         let field = |at| self.order.u32(header, at);
         let ts_ns = u64::from(field(0)) * 1_000_000_000 + u64::from(field(4)) * self.unit_ns;
         let (captured, wire_len) = (field(8) as usize, field(12));
-        if captured > MAX_CAPTURE_BYTES {
-            return Ok(Record::Corrupt);
+        if captured > MAX_PACKET_BYTES {
+            return Ok(Found::Corrupt);
         }
         let record_bytes = self.record_header_bytes + captured;
         if window.peek(record_bytes)?.len() < record_bytes {
-            return Ok(Record::Truncated);
+            return Ok(Found::Truncated);
         }
-        let data = self.record_header_bytes..record_bytes;
-        Ok(Record::Packet {
+        Ok(Found::Packet {
             ts_ns,
             wire_len,
             link: self.link,
-            data,
+            data_at: self.record_header_bytes,
+            data_bytes: captured,
             record_bytes,
         })
     }

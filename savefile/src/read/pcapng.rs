@@ -1,13 +1,15 @@
 //! pcapng: sections in either byte order, several interfaces with their own link type and time unit.
-//! Names, comments, secrets and all other metadata are skipped unread: they must never enter the trace.
+//! Names, comments, secrets and all other metadata are skipped unread: they must never get out of the file.
 
 use std::io::{self, Read};
 
-use super::buffer::{Order, Record, Window};
-use crate::trace::MAX_CAPTURE_BYTES;
+use super::Found;
+use super::order::Order;
+use super::window::Window;
+use crate::MAX_PACKET_BYTES;
 
 /// Largest block accepted, in bytes: a packet of maximum size and generous options.
-const MAX_BLOCK_BYTES: usize = MAX_CAPTURE_BYTES + (1 << 20);
+const MAX_BLOCK_BYTES: usize = MAX_PACKET_BYTES + (1 << 20);
 /// Interfaces that one section may describe.
 const MAX_INTERFACES: usize = 4096;
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
@@ -49,42 +51,42 @@ impl Pcapng {
     }
 
     /// The next block.
-    pub fn next<R: Read>(&mut self, window: &mut Window<R>) -> io::Result<Record> {
+    pub fn next<R: Read>(&mut self, window: &mut Window<R>) -> io::Result<Found> {
         let head = window.peek(12)?;
         if head.is_empty() {
-            return Ok(Record::End);
+            return Ok(Found::End);
         }
         if head.len() < 12 {
-            return Ok(Record::Truncated);
+            return Ok(Found::Truncated);
         }
         if self.order.u32(head, 0) == SECTION_HEADER {
             match section_order(head) {
                 Some(order) => (self.order, self.interfaces) = (order, Vec::new()),
-                None => return Ok(Record::Corrupt),
+                None => return Ok(Found::Corrupt),
             }
         }
         let (kind, length) = (self.order.u32(head, 0), self.order.u32(head, 4) as usize);
         if length < 12 || length % 4 != 0 || length > MAX_BLOCK_BYTES {
-            return Ok(Record::Corrupt);
+            return Ok(Found::Corrupt);
         }
         let block = window.peek(length)?;
         if block.len() < length {
-            return Ok(Record::Truncated);
+            return Ok(Found::Truncated);
         }
         if self.order.u32(block, length - 4) as usize != length {
-            return Ok(Record::Corrupt);
+            return Ok(Found::Corrupt);
         }
         let record = match kind {
             INTERFACE => self
                 .interface(block)
-                .map(|()| Record::Other { record_bytes: length }),
+                .map(|()| Found::Skipped { record_bytes: length }),
             ENHANCED_PACKET => self.packet(block, self.order.u32(block, 8)),
             OLD_PACKET => self.packet(block, self.order.u16(block, 8).into()),
             SIMPLE_PACKET => self.simple_packet(block),
-            _ => Some(Record::Other { record_bytes: length }),
+            _ => Some(Found::Skipped { record_bytes: length }),
         };
-        let record = record.unwrap_or(Record::Corrupt);
-        if let Record::Packet { ts_ns, .. } = record {
+        let record = record.unwrap_or(Found::Corrupt);
+        if let Found::Packet { ts_ns, .. } = record {
             self.last_ns = ts_ns;
         }
         Ok(record)
@@ -117,28 +119,29 @@ impl Pcapng {
         (self.interfaces.len() < MAX_INTERFACES).then(|| self.interfaces.push(interface))
     }
 
-    fn packet(&self, block: &[u8], interface: u32) -> Option<Record> {
+    fn packet(&self, block: &[u8], interface: u32) -> Option<Found> {
         const DATA: usize = 28;
         let interface = self.interfaces.get(interface as usize)?;
         let field = |at| self.order.u32(block, at);
         let units = u128::from(field(12)) << 32 | u128::from(field(16));
-        let data = DATA..DATA + field(20) as usize;
-        if data.len() > MAX_CAPTURE_BYTES || data.end + 4 > block.len() {
+        let data_bytes = field(20) as usize;
+        if data_bytes > MAX_PACKET_BYTES || DATA + data_bytes + 4 > block.len() {
             return None;
         }
         let ns = (units * NS_PER_S / interface.units_per_s).cast_signed()
             + i128::from(interface.offset_s) * NS_PER_S.cast_signed();
         let ts_ns = u64::try_from(ns).ok()?;
-        Some(Record::Packet {
+        Some(Found::Packet {
             ts_ns,
             wire_len: field(24),
             link: interface.link,
-            data,
+            data_at: DATA,
+            data_bytes,
             record_bytes: block.len(),
         })
     }
 
-    fn simple_packet(&self, block: &[u8]) -> Option<Record> {
+    fn simple_packet(&self, block: &[u8]) -> Option<Found> {
         const DATA: usize = 12;
         let interface = self.interfaces.first()?;
         let wire_len = self.order.u32(block, 8);
@@ -150,12 +153,12 @@ impl Pcapng {
         let captured = (wire_len as usize)
             .min(snap)
             .min(block.len().checked_sub(DATA + 4)?);
-        let data = DATA..DATA + captured;
-        (captured <= MAX_CAPTURE_BYTES).then_some(Record::Packet {
+        (captured <= MAX_PACKET_BYTES).then_some(Found::Packet {
             ts_ns: self.last_ns,
             wire_len,
             link: interface.link,
-            data,
+            data_at: DATA,
+            data_bytes: captured,
             record_bytes: block.len(),
         })
     }
