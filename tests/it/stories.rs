@@ -1,6 +1,7 @@
 //! What CoMo is for, end to end: people, a node, modules and datasets, through the real programs only.
 
 mod exchange;
+mod hours;
 mod modules;
 mod operator;
 mod oracle;

@@ -5,6 +5,8 @@ use como_modules::{
     KnownRelease, Manifest, ModuleError, RevocationList, SignedModule, Trust, TrustedDeveloper,
 };
 
+use como_policies::AccessLevel;
+
 use crate::support::{DEVELOPER, Guest, developer, key, manifest, verify};
 
 fn cmod() -> Vec<u8> {
@@ -231,7 +233,9 @@ fn manifests_that_break_a_rule_are_not_signed() {
     };
     let mut sound = manifest();
     at_coarse(&mut sound);
-    sound.check().expect("the same is sound at coarse, for whole hours and what flow rows show");
+    sound
+        .check()
+        .expect("the same is sound at coarse, for whole hours and what flow rows show");
     let cases: [(&str, Change); 16] = [
         ("name", |m| m.name = "No Such\u{1b}[2J".into()),
         ("name", |m| m.name = "x".repeat(33)),

@@ -66,3 +66,70 @@ const MAX_MISSED_HOURS: usize = 24 * 31;
 fn start_of(ts_ns: u64) -> u64 {
     ts_ns - ts_ns % BIN_NS
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use como_anonymize::{LinkType, PacketRow, View};
+    use como_policies::AccessLevel;
+
+    use super::*;
+    use crate::trace::{Gap, GapCause, PacketBatch, SourceId};
+
+    fn block(times_ns: &[u64], shed_before: Option<(u64, u64)>) -> LiveBlock {
+        let mut view = View::new(AccessLevel::Anonymized, LinkType::ETHERNET);
+        for ts_ns in times_ns {
+            let row = PacketRow {
+                ts_ns: *ts_ns,
+                wire_len: 100,
+                weight: 1,
+                ..PacketRow::default()
+            };
+            assert!(view.push(&row, &[]));
+        }
+        LiveBlock {
+            sequence: 0,
+            source: SourceId([0; 16]),
+            view: Arc::new(view),
+            batch: Arc::new(PacketBatch::new(1, 0, 0)),
+            shed_before: shed_before.map(|(from_ns, to_ns)| Gap {
+                from_ns,
+                to_ns,
+                cause: GapCause::Shed,
+                packets: Some(1),
+            }),
+        }
+    }
+
+    fn over(hours: &mut LiveHours) -> Vec<(u64, bool)> {
+        std::iter::from_fn(|| hours.pop_over())
+            .map(|hour| (hour.bin.start_ns / BIN_NS, hour.is_whole))
+            .collect()
+    }
+
+    #[test]
+    fn only_hours_that_were_seen_whole_are_released() {
+        let mut hours = LiveHours::default();
+        hours.take(&block(&[BIN_NS / 2], None));
+        hours.take(&block(&[BIN_NS + 1], None));
+        hours.take(&block(&[2 * BIN_NS + 1], Some((2 * BIN_NS, 2 * BIN_NS))));
+        hours.take(&block(&[3 * BIN_NS + 1, 4 * BIN_NS + 1], None));
+        assert_eq!(over(&mut hours), [(0, false), (1, true), (2, false)]);
+        hours.advance(4 * BIN_NS + coarse::LATE_NS);
+        assert_eq!(over(&mut hours), [(3, true)], "an idle link goes on by the clock");
+    }
+
+    #[test]
+    fn a_loss_over_an_edge_spoils_both_hours() {
+        let mut hours = LiveHours::default();
+        hours.take(&block(&[1], None));
+        hours.take(&block(&[2 * BIN_NS + 1], Some((BIN_NS + 5, 2 * BIN_NS))));
+        hours.take(&block(&[4 * BIN_NS], None));
+        assert_eq!(
+            over(&mut hours),
+            [(0, false), (2, false)],
+            "of hour 1 nothing came"
+        );
+    }
+}
