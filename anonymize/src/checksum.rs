@@ -2,6 +2,19 @@
 //! checksum is never released: with it, a known network and a known peer leave one candidate for an address.
 
 use crate::dissect::{Dissection, Layer, LayerKind, be16};
+use crate::fields::{FieldRule, NONE};
+
+/// Checksums of every layer.
+pub(crate) const RULES: &[FieldRule] = &[FieldRule::new(
+    "every layer",
+    "checksum",
+    [
+        NONE,
+        NONE,
+        "recomputed over released bytes; verdict",
+        "recomputed over released bytes; verdict",
+    ],
+)];
 
 /// What became of a captured checksum. Two bits; stored in the `checksums` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,55 @@ use como_policies::AccessLevel;
 use crate::columns::{Column, Columns, PacketRow};
 use crate::deny::DenyReason;
 use crate::dissect::dissect;
+use crate::fields::{FieldRule, NONE};
 use crate::packet::{LinkType, RawPacket};
 use crate::row::{RowMeta, describe};
 use crate::treat::{Anonymizer, Outcome};
+
+/// The packet as a whole.
+pub(crate) const RULES: &[FieldRule] = &[
+    FieldRule::new(
+        "packet",
+        "unit",
+        [
+            "counters, k-threshold",
+            "one row per flow and bin",
+            "synthetic frame",
+            "headers to the end of layer 4",
+        ],
+    ),
+    FieldRule::new(
+        "packet",
+        "time",
+        ["bin start", "bin start", "floored to 1 ms", "floored to 1 µs"],
+    ),
+    FieldRule::new(
+        "packet",
+        "length on the wire",
+        ["sum", "log2 of the mean", "kept", "kept"],
+    ),
+    FieldRule::new(
+        "packet",
+        "number of packets",
+        ["counter, k-threshold", "log2 per flow and bin", "kept", "kept"],
+    ),
+    FieldRule::new(
+        "packet",
+        "names, comments, secrets of a capture file",
+        [NONE, NONE, NONE, NONE],
+    ),
+    FieldRule::new("packet", "payload, padding, trailer", [NONE, NONE, "cut", "cut"]),
+    FieldRule::new(
+        "packet",
+        "truncated, malformed or unknown link protocol",
+        [
+            "counter by reason",
+            "counter by reason",
+            "length and reason",
+            "up to the last valid header",
+        ],
+    ),
+];
 
 /// A batch of packets at one level: columns for computing, frames for export.
 #[derive(Clone)]

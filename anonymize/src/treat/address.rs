@@ -4,6 +4,51 @@
 
 use super::Anonymizer;
 use crate::dissect::link::{ETHERTYPE_ARP, ETHERTYPE_IPV6};
+use crate::fields::{FieldRule, REAL};
+
+/// Addresses, wherever a header has one.
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new(
+        "IPv4",
+        "address",
+        [
+            "distinct hosts, k-threshold",
+            "64-bit keyed pseudonym",
+            "prefix-preserving pseudonym (Crypto-PAn)",
+            REAL,
+        ],
+    ),
+    FieldRule::new(
+        "IPv6",
+        "address, first 64 bits",
+        [
+            "distinct hosts, k-threshold",
+            "64-bit keyed pseudonym of the whole address",
+            "prefix-preserving pseudonym (Crypto-PAn)",
+            REAL,
+        ],
+    ),
+    FieldRule::new(
+        "IPv6",
+        "address, interface id",
+        [
+            "none",
+            "none",
+            "permuted: 64 bits, bound to the real prefix",
+            "real; EUI-64 replaced",
+        ],
+    ),
+    FieldRule::new(
+        "IP",
+        "special-purpose class of an address",
+        [
+            "counter, k-threshold",
+            "kept",
+            "kept, in a column of its own",
+            "kept",
+        ],
+    ),
+];
 
 /// An address of either family.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,27 @@
 //! ARP: operation kept; protocol addresses through the IPv4 map, hardware addresses through the MAC map.
 
 use super::Anonymizer;
+use crate::fields::{FieldRule, NONE, REAL};
+
+/// ARP.
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new("ARP", "operation", ["counter, k-threshold", "kept", "kept", REAL]),
+    FieldRule::new(
+        "ARP",
+        "protocol address",
+        [NONE, "64-bit keyed pseudonym", "as IPv4 addresses", REAL],
+    ),
+    FieldRule::new(
+        "ARP",
+        "hardware address",
+        [
+            NONE,
+            NONE,
+            "as Ethernet addresses",
+            "vendor half kept, rest permuted",
+        ],
+    ),
+];
 
 impl Anonymizer {
     pub(super) fn arp(&self, real: &[u8], out: &mut [u8]) {

@@ -5,11 +5,57 @@ use super::Anonymizer;
 use super::scale::mtu_class;
 use crate::dissect::be16;
 use crate::dissect::icmp::ICMP_ROUTER_ADVERTISEMENT;
+use crate::fields::{FieldRule, NONE, REAL};
 
 const DESTINATION_UNREACHABLE: u8 = 3;
 const FRAGMENTATION_NEEDED: u8 = 4;
 const REDIRECT: u8 = 5;
 const PARAMETER_PROBLEM: u8 = 12;
+
+/// ICMP for IPv4.
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new(
+        "ICMP, ICMPv6",
+        "type, code",
+        ["counter, k-threshold", "kept", "kept", REAL],
+    ),
+    FieldRule::new(
+        "ICMP, ICMPv6",
+        "identifier",
+        [NONE, NONE, "permuted: 16 bits", REAL],
+    ),
+    FieldRule::new("ICMP, ICMPv6", "sequence number", [NONE, NONE, "kept", REAL]),
+    FieldRule::new(
+        "ICMP, ICMPv6",
+        "quoted packet",
+        [NONE, NONE, "treated as a packet", "headers only"],
+    ),
+    FieldRule::new(
+        "ICMP, ICMPv6",
+        "extension objects (RFC 4884)",
+        [NONE, NONE, "dropped", "dropped"],
+    ),
+    FieldRule::new(
+        "ICMP, ICMPv6",
+        "next-hop MTU",
+        [NONE, NONE, "class: 0, 576, 1280, 1400, 1480, 1500, 9000", REAL],
+    ),
+    FieldRule::new(
+        "ICMP, ICMPv6",
+        "pointer of a parameter problem",
+        [NONE, NONE, "kept", REAL],
+    ),
+    FieldRule::new(
+        "ICMP",
+        "gateway, router address",
+        [NONE, NONE, "as IPv4 addresses", REAL],
+    ),
+    FieldRule::new(
+        "ICMP",
+        "timestamps, address mask, lifetime, preference",
+        [NONE, NONE, "zero", REAL],
+    ),
+];
 
 impl Anonymizer {
     pub(super) fn icmp(&self, real: &[u8], out: &mut [u8]) {

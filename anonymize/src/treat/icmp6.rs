@@ -5,6 +5,7 @@ use super::Anonymizer;
 use super::scale::mtu_class;
 use crate::dissect::be32;
 use crate::dissect::icmp::neighbour_discovery_fixed_len;
+use crate::fields::{FieldRule, NONE, REAL};
 
 const PACKET_TOO_BIG: u8 = 2;
 const PARAMETER_PROBLEM: u8 = 4;
@@ -14,6 +15,36 @@ const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// A pointer beyond any header that a quote holds tells of payload.
 const MAX_POINTER: u32 = 1280;
+
+/// ICMPv6; what both families share is in `icmp.rs`, options of neighbour discovery in `neighbour.rs`.
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new(
+        "ICMPv6",
+        "target, destination of neighbour discovery",
+        [NONE, NONE, "as IPv6 addresses", REAL],
+    ),
+    FieldRule::new(
+        "ICMPv6",
+        "router advertisement: hop limit, flags",
+        [NONE, NONE, "kept", REAL],
+    ),
+    FieldRule::new(
+        "ICMPv6",
+        "router advertisement: lifetime",
+        [NONE, NONE, "zero or 1800", REAL],
+    ),
+    FieldRule::new(
+        "ICMPv6",
+        "router advertisement: timers",
+        [NONE, NONE, "zero", REAL],
+    ),
+    FieldRule::new(
+        "ICMPv6",
+        "listener query and report: group",
+        [NONE, NONE, "as IPv6 addresses", REAL],
+    ),
+    FieldRule::new("ICMPv6", "listener query: delay", [NONE, NONE, "zero", REAL]),
+];
 
 impl Anonymizer {
     /// Returns the released length: neighbour discovery options that are not on the allow-list are left out.

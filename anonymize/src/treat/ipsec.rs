@@ -4,6 +4,22 @@
 use super::address::Address;
 use super::{Anonymizer, Flow};
 use crate::dissect::be32;
+use crate::fields::{FieldRule, NONE, REAL};
+
+/// Authentication header and ESP.
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new(
+        "AH, ESP",
+        "security parameter index",
+        [NONE, NONE, "permuted: 32 bits", REAL],
+    ),
+    FieldRule::new(
+        "AH, ESP",
+        "sequence number",
+        [NONE, NONE, "minus a keyed offset of its direction", REAL],
+    ),
+    FieldRule::new("AH", "integrity check value", [NONE, NONE, "zero", REAL]),
+];
 
 impl Anonymizer {
     pub(super) fn ah(&self, real: &[u8], out: &mut [u8], flow: &Flow) {

@@ -5,6 +5,7 @@ use super::address::Address;
 use super::scale::hops_as_ttl;
 use super::{Anonymizer, Flow};
 use crate::dissect::{be16, be32};
+use crate::fields::{FieldRule, NONE, REAL};
 
 const END_OF_OPTIONS: u8 = 0;
 const NO_OPERATION: u8 = 1;
@@ -13,6 +14,47 @@ const TIMESTAMP: u8 = 68;
 const LOOSE_SOURCE_ROUTE: u8 = 131;
 const STRICT_SOURCE_ROUTE: u8 = 137;
 const ROUTER_ALERT: u8 = 148;
+
+/// IPv4; addresses are in `address.rs`.
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new(
+        "IPv4",
+        "version, header length, total length, protocol",
+        ["counter, k-threshold", "protocol kept", "kept", REAL],
+    ),
+    FieldRule::new("IPv4", "DSCP, ECN", ["counter, k-threshold", NONE, "kept", REAL]),
+    FieldRule::new(
+        "IPv4",
+        "identification",
+        [NONE, NONE, "permuted per sender, 0 kept", REAL],
+    ),
+    FieldRule::new(
+        "IPv4",
+        "flags, fragment offset",
+        ["counter, k-threshold", "is a fragment", "kept", REAL],
+    ),
+    FieldRule::new(
+        "IPv4",
+        "time to live",
+        [
+            "counter, k-threshold",
+            "bucket: 32, 64, 128, 255",
+            "255 minus the hops",
+            REAL,
+        ],
+    ),
+    FieldRule::new(
+        "IPv4",
+        "options: routes, timestamps",
+        [NONE, NONE, "addresses mapped, times zero", REAL],
+    ),
+    FieldRule::new("IPv4", "options: router alert", [NONE, NONE, "kept", REAL]),
+    FieldRule::new(
+        "IPv4",
+        "options: others",
+        [NONE, NONE, "no-operations of the same length", REAL],
+    ),
+];
 
 impl Anonymizer {
     pub(super) fn ipv4(&self, real: &[u8], out: &mut [u8], flow: &mut Flow) {

@@ -6,6 +6,7 @@ use super::address::Address;
 use super::scale::hops_as_ttl;
 use super::{Anonymizer, Flow};
 use crate::dissect::be32;
+use crate::fields::{FieldRule, NONE, REAL};
 
 const PAD_1: u8 = 0;
 const PAD_N: u8 = 1;
@@ -16,6 +17,61 @@ const ROUTING_TYPE_0: u8 = 0;
 const ROUTING_TYPE_2: u8 = 2;
 const SEGMENT_ROUTING: u8 = 4;
 const FLOW_LABEL: u32 = 0x000f_ffff;
+
+/// IPv6 and its extension headers; addresses are in `address.rs`.
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new(
+        "IPv6",
+        "version, payload length, next header",
+        ["counter, k-threshold", "protocol kept", "kept", REAL],
+    ),
+    FieldRule::new(
+        "IPv6",
+        "traffic class",
+        ["counter, k-threshold", NONE, "kept", REAL],
+    ),
+    FieldRule::new(
+        "IPv6",
+        "flow label",
+        [NONE, NONE, "permuted: 20 bits, 0 kept", REAL],
+    ),
+    FieldRule::new(
+        "IPv6",
+        "hop limit",
+        [
+            "counter, k-threshold",
+            "bucket: 32, 64, 128, 255",
+            "255 minus the hops",
+            REAL,
+        ],
+    ),
+    FieldRule::new(
+        "IPv6",
+        "fragment offset, M",
+        ["counter, k-threshold", "is a fragment", "kept", REAL],
+    ),
+    FieldRule::new(
+        "IPv6",
+        "fragment identification",
+        [NONE, NONE, "permuted per sender: 32 bits", REAL],
+    ),
+    FieldRule::new(
+        "IPv6",
+        "routing header: segments",
+        [NONE, NONE, "mapped (types 0, 2, 4); other data zero", REAL],
+    ),
+    FieldRule::new("IPv6", "options: home address", [NONE, NONE, "mapped", REAL]),
+    FieldRule::new(
+        "IPv6",
+        "options: router alert, jumbo length",
+        [NONE, NONE, "kept", REAL],
+    ),
+    FieldRule::new(
+        "IPv6",
+        "options: others",
+        [NONE, NONE, "padding of the same length", REAL],
+    ),
+];
 
 impl Anonymizer {
     pub(super) fn ipv6(&self, real: &[u8], out: &mut [u8], flow: &mut Flow) {

@@ -5,11 +5,38 @@
 use super::address::Address;
 use super::{Anonymizer, Flow};
 use crate::dissect::{Layer, LayerKind, be16};
+use crate::fields::{FieldRule, NONE, REAL};
 
 /// Individual/group and universal/local bits, in the first byte.
 const KEPT_BITS: u8 = 0b11;
 /// 12 bits of VLAN id; priority and drop eligibility are not released.
 const VLAN_ID: u16 = 0x0fff;
+
+/// Ethernet and VLAN tags.
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new(
+        "Ethernet",
+        "address",
+        [
+            NONE,
+            NONE,
+            "permuted: 24+24 bits, I/G and U/L bits and broadcast kept",
+            "vendor half kept, rest permuted",
+        ],
+    ),
+    FieldRule::new(
+        "Ethernet",
+        "address of an IP group",
+        [NONE, NONE, "rebuilt from the anonymized group", REAL],
+    ),
+    FieldRule::new(
+        "Ethernet",
+        "ethertype",
+        ["counter, k-threshold", "kept", "kept", REAL],
+    ),
+    FieldRule::new("VLAN", "id", [NONE, "presence", "permuted: 12 bits", REAL]),
+    FieldRule::new("VLAN", "priority, drop eligibility", [NONE, NONE, "zero", REAL]),
+];
 
 impl Anonymizer {
     /// The pseudonym of a MAC address.

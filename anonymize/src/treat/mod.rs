@@ -23,9 +23,26 @@ use como_keys::mapping::MappingKey;
 use crate::checksum::fix_checksums;
 use crate::deny::DenyReason;
 use crate::dissect::{Dissection, Layer, LayerKind, dissect};
+use crate::fields::FieldRule;
 use crate::packet::LinkType;
 use address::Address;
 use keys::FieldKeys;
+
+/// The rows of the field table, file by file, from the link to the transport.
+pub(crate) const RULES: &[&[FieldRule]] = &[
+    link::RULES,
+    arp::RULES,
+    address::RULES,
+    ipv4::RULES,
+    ipv6::RULES,
+    ipsec::RULES,
+    port::RULES,
+    tcp::RULES,
+    udp::RULES,
+    icmp::RULES,
+    icmp6::RULES,
+    neighbour::RULES,
+];
 
 /// What became of a packet at a level that shows frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 use super::Anonymizer;
 use super::scale::mtu_class;
 use crate::dissect::be32;
+use crate::fields::{FieldRule, NONE, REAL};
 
 const SOURCE_LINK_ADDRESS: u8 = 1;
 const TARGET_LINK_ADDRESS: u8 = 2;
@@ -13,6 +14,35 @@ const MTU: u8 = 5;
 const RECURSIVE_DNS_SERVER: u8 = 25;
 /// On-link and autonomous flags.
 const PREFIX_FLAGS: u8 = 0xc0;
+
+/// Options of neighbour discovery.
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new(
+        "ICMPv6",
+        "option: link-layer address",
+        [
+            NONE,
+            NONE,
+            "as Ethernet addresses",
+            "vendor half kept, rest permuted",
+        ],
+    ),
+    FieldRule::new(
+        "ICMPv6",
+        "option: prefix, DNS server",
+        [NONE, NONE, "as IPv6 addresses; lifetimes zero", REAL],
+    ),
+    FieldRule::new(
+        "ICMPv6",
+        "option: MTU",
+        [NONE, NONE, "class, as next-hop MTU", REAL],
+    ),
+    FieldRule::new(
+        "ICMPv6",
+        "options: search list, redirected packet, others",
+        [NONE, NONE, "left out", REAL],
+    ),
+];
 
 impl Anonymizer {
     /// Writes the released options one after the other; returns their length, at most that of `real`.

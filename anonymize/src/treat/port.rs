@@ -2,6 +2,19 @@
 //! among themselves, so that a pseudonym never looks like an exact port.
 
 use super::Anonymizer;
+use crate::fields::{FieldRule, REAL};
+
+/// Ports of every transport protocol.
+pub(super) const RULES: &[FieldRule] = &[FieldRule::new(
+    "TCP, UDP, SCTP",
+    "port",
+    [
+        "services, k-threshold",
+        "service class",
+        "exact below 1024 and on a public list, else permuted",
+        REAL,
+    ],
+)];
 
 /// First port outside the system range (RFC 6335).
 pub(crate) const FIRST_USER_PORT: u16 = 1024;

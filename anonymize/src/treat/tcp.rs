@@ -6,6 +6,7 @@ use super::ipsec::PORTS;
 use super::scale::{mss_class, window_log2};
 use super::{Anonymizer, Flow};
 use crate::dissect::{be16, be32};
+use crate::fields::{FieldRule, NONE, REAL};
 
 const FLAG_ACK: u8 = 0x10;
 const END_OF_OPTIONS: u8 = 0;
@@ -18,6 +19,48 @@ const SACK: u8 = 5;
 const MAX_WINDOW_SCALE: u8 = 14;
 /// Allow-listed kinds, in the order of their release.
 const RELEASE_ORDER: [u8; 4] = [MAXIMUM_SEGMENT_SIZE, SACK_PERMITTED, WINDOW_SCALE, SACK];
+
+/// TCP; ports are in `port.rs`.
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new(
+        "TCP",
+        "sequence and acknowledgement number",
+        [NONE, NONE, "minus a keyed offset of their direction", REAL],
+    ),
+    FieldRule::new("TCP", "flags", ["counter, k-threshold", "union", "kept", REAL]),
+    FieldRule::new("TCP", "window", [NONE, NONE, "floored to a power of two", REAL]),
+    FieldRule::new("TCP", "urgent pointer", [NONE, NONE, "zero", REAL]),
+    FieldRule::new(
+        "TCP",
+        "options: maximum segment size",
+        [NONE, NONE, "class: 0, 536, 1220, 1460, 8960", REAL],
+    ),
+    FieldRule::new(
+        "TCP",
+        "options: window scale, SACK permitted",
+        [NONE, NONE, "kept", REAL],
+    ),
+    FieldRule::new(
+        "TCP",
+        "options: SACK",
+        [NONE, NONE, "as acknowledgement numbers", REAL],
+    ),
+    FieldRule::new(
+        "TCP",
+        "options: MD5, AO, fast open",
+        [
+            NONE,
+            NONE,
+            "no-operations of the same length",
+            "no-operations of the same length",
+        ],
+    ),
+    FieldRule::new(
+        "TCP",
+        "options: timestamps, MPTCP, others",
+        [NONE, NONE, "no-operations of the same length", REAL],
+    ),
+];
 
 impl Anonymizer {
     /// RFC 9293. All offsets within 20 bytes, which dissection checked.

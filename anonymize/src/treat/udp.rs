@@ -1,6 +1,13 @@
 //! UDP: ports; the length stays as on the wire; a checksum is either absent, as it was, or written anew.
 
 use super::Anonymizer;
+use crate::fields::{FieldRule, NONE, REAL};
+
+/// UDP; ports are in `port.rs`.
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new("UDP", "length", [NONE, NONE, "kept", REAL]),
+    FieldRule::new("UDP", "checksum absent (zero)", [NONE, NONE, "kept", REAL]),
+];
 
 impl Anonymizer {
     pub(super) fn udp(&self, real: &[u8], out: &mut [u8]) {
