@@ -14,7 +14,7 @@ use como_keys::keyring::mapping_epoch;
 use como_policies::AccessLevel;
 
 use super::hours::{Hour, LiveHours};
-use super::pipeline::LiveBlock;
+use super::pipeline::{LiveBlock, Wanted};
 use crate::feed;
 use crate::link::{self, LinkSender};
 
@@ -22,6 +22,9 @@ use crate::link::{self, LinkSender};
 const MAX_WAITING_VIEWS: usize = 32;
 /// An idle link's time goes on by the wall clock, after this.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// How often a change is looked for while nobody is there.
+const VACANT: Duration = Duration::from_millis(20);
 
 /// A change of the consumers, from the control link.
 pub(super) enum Change {
@@ -57,13 +60,14 @@ pub(super) struct Consumers {
 
 impl Consumers {
     /// Serves consumers from `blocks` on a thread of its own, until capture ends.
-    pub fn start(blocks: Receiver<LiveBlock>, live: bool) -> Self {
+    pub fn start(blocks: Receiver<LiveBlock>, wanted: Wanted, live: bool) -> Self {
         let (changes, queue) = channel();
         std::thread::spawn(move || {
             Serving {
                 consumers: BTreeMap::new(),
                 maps: BTreeMap::new(),
                 hours: None,
+                wanted,
                 live,
             }
             .run(&blocks, &queue);
@@ -82,13 +86,16 @@ struct Serving {
     maps: BTreeMap<(String, u32), Arc<Anonymizer>>,
     /// Kept while a consumer at `coarse` is there.
     hours: Option<LiveHours>,
+    wanted: Wanted,
     live: bool,
 }
 
 impl Serving {
     fn run(mut self, blocks: &Receiver<LiveBlock>, changes: &Receiver<Change>) {
         loop {
-            let block = blocks.recv_timeout(IDLE);
+            // Nobody is there: no block comes, and whoever subscribes should not wait long.
+            let patience = if self.consumers.is_empty() { VACANT } else { IDLE };
+            let block = blocks.recv_timeout(patience);
             while let Ok(change) = changes.try_recv() {
                 self.apply(change);
             }
@@ -141,6 +148,7 @@ impl Serving {
                 self.maps.insert((audience, mapping_epoch), map);
             }
         }
+        self.wanted.set(!self.consumers.is_empty());
     }
 
     /// Builds each view once, however many consumers share it.

@@ -37,11 +37,9 @@ impl LiveHours {
             self.missed.insert(start_of(*first_ns));
         }
         if let Some(shed) = &block.shed_before {
-            let mut hour_ns = start_of(shed.from_ns);
-            while hour_ns <= shed.to_ns && self.missed.len() < MAX_MISSED_HOURS {
-                self.missed.insert(hour_ns);
-                hour_ns = hour_ns.saturating_add(BIN_NS);
-            }
+            let oldest_ns = shed.to_ns.saturating_sub(MAX_MISSED_HOURS * BIN_NS);
+            let hours = start_of(shed.from_ns.max(oldest_ns))..=shed.to_ns;
+            self.missed.extend(hours.step_by(BIN_NS as usize));
         }
         self.bins.add(coarse::gather(&block.view.columns), *last_ns);
     }
@@ -60,8 +58,8 @@ impl LiveHours {
     }
 }
 
-/// Hours that may be marked as missed: a month. A longer jump of time ends all of them anyway.
-const MAX_MISSED_HOURS: usize = 24 * 31;
+/// Hours that one loss marks as missed, at most the last of them: a month, in which all older ones are released.
+const MAX_MISSED_HOURS: u64 = 24 * 31;
 
 fn start_of(ts_ns: u64) -> u64 {
     ts_ns - ts_ns % BIN_NS

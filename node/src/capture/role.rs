@@ -14,7 +14,7 @@ use como_keys::signing::{Certificate, SigningKey, VerifyingKey};
 use como_policies::AccessLevel;
 
 use super::consumers::{Change, Consumers};
-use super::pipeline::{Pipeline, PipelineConfig, PipelineError, ViewSink};
+use super::pipeline::{Pipeline, PipelineConfig, PipelineError, ViewSink, Wanted};
 use super::source::{FileSource, LiveConfig, LiveSource, Pace, PacketSource, SourceError};
 use super::uplink::{Answer, Resume, Uplink};
 use crate::link::{Frame, LinkError, LinkReceiver, LinkSender};
@@ -126,13 +126,14 @@ pub fn run(
         OpenSource::Live(live) => (SourceId::random(), live.description().to_owned(), true),
         OpenSource::File(file, name) => (FileSource::id(name, file)?, name.clone(), false),
     };
-    let (blocks, live_blocks) = ViewSink::new(MAX_WAITING_LIVE_BLOCKS);
+    let wanted = Wanted::default();
+    let (blocks, live_blocks) = ViewSink::new(MAX_WAITING_LIVE_BLOCKS, wanted.clone());
     let (epochs, epoch_answers) = channel();
     let mut role = Role {
         control,
         commands: receive(commands),
         uplink: Uplink::new(id),
-        consumers: Consumers::start(live_blocks, is_live),
+        consumers: Consumers::start(live_blocks, wanted, is_live),
         epochs: Some(epochs),
         certificate: None,
         stopping: false,

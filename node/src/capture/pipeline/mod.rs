@@ -25,7 +25,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use control::{Counters, Snapshot};
-pub use views::{LiveBlock, ViewSink};
+pub use views::{LiveBlock, ViewSink, Wanted};
 
 use crate::capture::source::{PacketSource, SourceError};
 use crate::trace::{EpochKeys, ResumePoint, Retain, RunKey, SealedItem, SourceId, TraceError};
@@ -165,7 +165,7 @@ impl Pipeline {
                 done: done_out.clone(),
                 control: control.clone(),
                 undissected: config.undissected,
-                keep_views: views.is_some(),
+                views: views.as_ref().map(ViewSink::wanted),
             };
             threads.push(spawn(format!("seal-{index}"), &control, move || worker.run()));
         }

@@ -2,6 +2,7 @@
 //! full queue sheds the block, counts it, and tells the consumer with the next one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use como_anonymize::View;
@@ -23,61 +24,110 @@ pub struct LiveBlock {
     pub shed_before: Option<Gap>,
 }
 
+/// Whether anybody wants live views: where nobody does, no block is kept for them.
+#[derive(Clone, Default)]
+pub struct Wanted(Arc<AtomicBool>);
+
+impl Wanted {
+    /// Wanted from the start.
+    pub fn always() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// Says whether they are.
+    pub fn set(&self, wanted: bool) {
+        self.0.store(wanted, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What a worker leaves of a block for live modules.
-pub(super) struct LiveParts {
-    pub view: View,
-    pub batch: PacketBatch,
+pub(super) enum LiveParts {
+    /// The block, for whoever is there.
+    Kept { view: View, batch: PacketBatch },
+    /// Nobody was there; whoever comes next is told what it did not see.
+    Skipped(Gap),
+}
+
+impl LiveParts {
+    pub fn of(view: View, batch: PacketBatch, wanted: &Wanted) -> Self {
+        if wanted.get() {
+            LiveParts::Kept { view, batch }
+        } else {
+            LiveParts::Skipped(unseen(&batch))
+        }
+    }
 }
 
 /// The sending end of live views.
 pub struct ViewSink {
     blocks: SyncSender<LiveBlock>,
+    wanted: Wanted,
     shed: Option<Gap>,
 }
 
 impl ViewSink {
-    /// A sink whose queue holds `blocks`; when it is full, blocks are shed.
-    pub fn new(blocks: usize) -> (Self, Receiver<LiveBlock>) {
+    /// A sink whose queue holds `blocks`; when it is full, blocks are shed. What is not wanted does not come.
+    pub fn new(blocks: usize, wanted: Wanted) -> (Self, Receiver<LiveBlock>) {
         let (sender, receiver) = sync_channel(blocks);
         (
             Self {
                 blocks: sender,
+                wanted,
                 shed: None,
             },
             receiver,
         )
     }
 
+    pub(super) fn wanted(&self) -> Wanted {
+        self.wanted.clone()
+    }
+
     pub(super) fn offer(&mut self, sequence: u64, source: SourceId, live: LiveParts, counters: &Counters) {
+        let (view, batch) = match live {
+            LiveParts::Kept { view, batch } => (view, batch),
+            LiveParts::Skipped(gap) => {
+                self.shed = Some(grown(self.shed.take(), gap));
+                return;
+            }
+        };
         let block = LiveBlock {
             sequence,
             source,
-            view: Arc::new(live.view),
-            batch: Arc::new(live.batch),
+            view: Arc::new(view),
+            batch: Arc::new(batch),
             shed_before: self.shed.take(),
         };
         if let Err(TrySendError::Full(block) | TrySendError::Disconnected(block)) =
             self.blocks.try_send(block)
         {
             Counters::add(&counters.shed_packets, block.batch.len() as u64);
-            self.shed = Some(grown(block.shed_before, &block.batch));
+            self.shed = Some(grown(block.shed_before, unseen(&block.batch)));
         }
     }
 }
 
-fn grown(before: Option<Gap>, batch: &PacketBatch) -> Gap {
-    let from_ns = batch.ts_ns.iter().copied().min().unwrap_or(0);
-    let to_ns = batch.ts_ns.iter().copied().max().unwrap_or(0);
-    let before = before.unwrap_or(Gap {
-        from_ns,
-        to_ns,
-        cause: GapCause::Shed,
-        packets: Some(0),
-    });
+fn unseen(batch: &PacketBatch) -> Gap {
     Gap {
-        from_ns: before.from_ns.min(from_ns),
-        to_ns: before.to_ns.max(to_ns),
-        packets: before.packets.map(|count| count + batch.len() as u64),
-        ..before
+        from_ns: batch.ts_ns.iter().copied().min().unwrap_or(0),
+        to_ns: batch.ts_ns.iter().copied().max().unwrap_or(0),
+        cause: GapCause::Shed,
+        packets: Some(batch.len() as u64),
+    }
+}
+
+fn grown(before: Option<Gap>, gap: Gap) -> Gap {
+    match before {
+        None => gap,
+        Some(before) => Gap {
+            from_ns: before.from_ns.min(gap.from_ns),
+            to_ns: before.to_ns.max(gap.to_ns),
+            packets: before.packets.zip(gap.packets).map(|(a, b)| a + b),
+            ..gap
+        },
     }
 }

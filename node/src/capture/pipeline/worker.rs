@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use como_anonymize::Anonymizer;
 
+use super::PipelineError;
 use super::control::{Control, Counters};
 use super::order::Done;
 use super::treat::treat;
-use super::{PipelineError, views::LiveParts};
+use super::views::{LiveParts, Wanted};
 use crate::trace::{BlockPosition, PacketBatch, SegmentSealer};
 
 /// One batch to be sealed.
@@ -24,7 +25,8 @@ pub(super) struct Worker {
     pub done: SyncSender<Done>,
     pub control: Arc<Control>,
     pub undissected: Option<u64>,
-    pub keep_views: bool,
+    /// `None`: nobody will ever want views.
+    pub views: Option<Wanted>,
 }
 
 impl Worker {
@@ -46,12 +48,10 @@ impl Worker {
             Counters::add(&counters.denied_packets, treated.denied);
             Counters::add(&counters.undissected_packets, treated.undissected);
             let mut done = Done::block(job.at.sequence, job.sealer.segment(), block);
-            if self.keep_views {
-                done.live = Some(LiveParts {
-                    view: treated.view,
-                    batch: job.batch,
-                });
-            }
+            done.live = self
+                .views
+                .as_ref()
+                .map(|wanted| LiveParts::of(treated.view, job.batch, wanted));
             if self.done.send(done).is_err() {
                 return Ok(());
             }
