@@ -1,6 +1,8 @@
-//! Internet checksums (RFC 1071): writing them over released bytes, judging them on captured bytes. A captured
+//! Internet checksums (RFC 1071) and SCTP's: writing them over released bytes, judging them on captured bytes. A captured
 //! checksum is never released: with it, a known network and a known peer leave one candidate for an address.
 
+use crate::crc32c::Crc32c;
+use crate::dissect::tunnel::GRE_CHECKSUM;
 use crate::dissect::{Dissection, Layer, LayerKind, be16};
 use crate::fields::{FieldRule, NONE};
 
@@ -15,6 +17,9 @@ pub(crate) const RULES: &[FieldRule] = &[FieldRule::new(
         "recomputed over released bytes; verdict",
     ],
 )];
+
+/// The common header of SCTP; a quote may hold less of it, without the checksum.
+const SCTP_HEADER_LEN: u32 = 12;
 
 /// What became of a captured checksum. Two bits; stored in the `checksums` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +45,13 @@ pub fn fix_checksums(frame: &mut [u8], layers: &[Layer]) {
             continue;
         }
         let field = match layer.kind {
+            LayerKind::Sctp if layer.len >= SCTP_HEADER_LEN => {
+                write_crc(frame, layers, at);
+                continue;
+            }
+            LayerKind::Gre if be16(frame, from) & GRE_CHECKSUM != 0 => from + 4,
             LayerKind::Ipv4 => from + 10,
-            LayerKind::Icmp | LayerKind::Icmp6 => from + 2,
+            LayerKind::Icmp | LayerKind::Icmp6 | LayerKind::Igmp => from + 2,
             LayerKind::Tcp => from + 16,
             LayerKind::Udp if frame[from + 6..from + 8] != [0, 0] => from + 6,
             _ => continue,
@@ -62,19 +72,34 @@ pub fn fix_checksums(frame: &mut [u8], layers: &[Layer]) {
     }
 }
 
-/// The verdict on the packet's own checksums (not on quoted ones), as stored in the `checksums` column.
+/// SCTP's checksum is no Internet checksum: the number of zeros behind the released bytes changes it.
+fn write_crc(frame: &mut [u8], layers: &[Layer], at: usize) {
+    let from = layers[at].offset as usize;
+    frame[from + 8..from + 12].fill(0);
+    let released = &frame[from..];
+    let stated = carrier(layers, at).map_or(0, |ip| upper_length(frame, ip, from));
+    let crc = Crc32c::new()
+        .bytes(released)
+        .zeros(stated.saturating_sub(released.len()));
+    frame[from + 8..from + 12].copy_from_slice(&crc.field());
+}
+
+/// The verdict on the packet's own checksums (not on those of quoted or tunnelled packets), as stored in the `checksums` column.
 pub fn judge(data: &[u8], dissection: &Dissection) -> u8 {
-    let layers = dissection.layers();
-    let own = |kinds: &[LayerKind]| {
-        layers
-            .iter()
-            .position(|layer| layer.quote_depth == 0 && kinds.contains(&layer.kind))
-    };
+    let layers = dissection.own();
+    let own = |kinds: &[LayerKind]| layers.iter().position(|layer| kinds.contains(&layer.kind));
     let mut verdicts = 0;
     if let Some(at) = own(&[LayerKind::Ipv4]) {
         verdicts |= verdict(Sum::default().bytes(layers[at].of(data))) as u8;
     }
-    let transport = [LayerKind::Tcp, LayerKind::Udp, LayerKind::Icmp, LayerKind::Icmp6];
+    let transport = [
+        LayerKind::Tcp,
+        LayerKind::Udp,
+        LayerKind::Sctp,
+        LayerKind::Icmp,
+        LayerKind::Icmp6,
+        LayerKind::Igmp,
+    ];
     if let Some(at) = own(&transport) {
         verdicts |= (judge_transport(data, layers, at) as u8) << 2;
     }
@@ -102,8 +127,21 @@ fn judge_transport(data: &[u8], layers: &[Layer], at: usize) -> Verdict {
         covered = covered.min(usize::from(be16(data, from + 4)));
     }
     match data.get(from..from + covered) {
+        Some(bytes) if !is_partial && layers[at].kind == LayerKind::Sctp => judge_crc(bytes),
         Some(bytes) if !is_partial => verdict(pseudo_header(data, layers, at).bytes(bytes)),
         _ => Verdict::Unverifiable,
+    }
+}
+
+fn judge_crc(message: &[u8]) -> Verdict {
+    let Some((header, chunks)) = message.split_first_chunk::<12>() else {
+        return Verdict::Unverifiable;
+    };
+    let crc = Crc32c::new().bytes(&header[..8]).zeros(4).bytes(chunks);
+    if crc.field() == header[8..12] {
+        Verdict::Good
+    } else {
+        Verdict::Bad
     }
 }
 

@@ -153,9 +153,9 @@ columns! {
     11 SrcClass src_class: u8;
     /// `AddressClass` of the real destination, 0 = global.
     12 DstClass dst_class: u8;
-    /// TCP or UDP source port.
+    /// TCP, UDP or SCTP source port.
     13 SrcPort src_port: u16;
-    /// TCP or UDP destination port.
+    /// TCP, UDP or SCTP destination port.
     14 DstPort dst_port: u16;
     /// TCP flags, CWR the highest bit, FIN the lowest.
     15 TcpFlags tcp_flags: u8;
@@ -187,6 +187,8 @@ columns! {
     28 PayloadOffset payload_offset: u16;
     /// Verdicts on the checksums as captured: bits 0-1 IPv4 header, bits 2-3 transport (see `Verdict`).
     29 Checksums checksums: u8;
+    /// `TunnelKind` of the outermost tunnel, 0 = none.
+    30 Tunnel tunnel: u8;
 }
 
 impl Column {

@@ -22,6 +22,8 @@ pub enum DenyReason {
     UnsupportedArp = 8,
     /// Not dissected at all: the packet was set aside because it stopped the process once.
     Undissected = 9,
+    /// 802.11, with radiotap or without: its frames tell too much before any address is mapped.
+    Wireless = 10,
     /// At `coarse`: flows that fewer than k sources share, all in one row.
     Suppressed = 64,
     /// At `coarse`: flows beyond those that a bin tells apart, all in one row.
@@ -30,7 +32,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [DenyReason; 11] = [
+    pub const ALL: [DenyReason; 12] = [
         DenyReason::UnknownLinkType,
         DenyReason::Truncated,
         DenyReason::Malformed,
@@ -40,6 +42,7 @@ impl DenyReason {
         DenyReason::TooDeep,
         DenyReason::UnsupportedArp,
         DenyReason::Undissected,
+        DenyReason::Wireless,
         DenyReason::Suppressed,
         DenyReason::TooManyFlows,
     ];
@@ -66,6 +69,7 @@ impl DenyReason {
             DenyReason::TooDeep => "too-deep",
             DenyReason::UnsupportedArp => "unsupported-arp",
             DenyReason::Undissected => "undissected",
+            DenyReason::Wireless => "wireless",
             DenyReason::Suppressed => "suppressed",
             DenyReason::TooManyFlows => "too-many-flows",
         }

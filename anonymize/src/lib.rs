@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod class;
 pub mod coarse;
 pub mod columns;
+mod crc32c;
 pub mod crypto;
 pub mod deny;
 pub mod dissect;
@@ -15,8 +16,11 @@ pub mod fields;
 pub mod filter;
 pub mod packet;
 pub mod row;
+#[cfg(test)]
+mod sample;
 pub mod strip;
 pub mod treat;
+pub mod tunnel;
 pub mod view;
 
 pub use bitmap::Bitmap;
@@ -31,4 +35,5 @@ pub use packet::{LinkType, RawPacket};
 pub use row::{RowMeta, describe};
 pub use strip::{restore, strip};
 pub use treat::{Anonymizer, Outcome};
+pub use tunnel::TunnelKind;
 pub use view::{Frames, View, build, rekey, rekey_addresses};

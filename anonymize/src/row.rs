@@ -7,6 +7,8 @@ use crate::columns::{NO_VLAN, PacketRow};
 use crate::dissect::link::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use crate::dissect::{Dissection, Layer, LayerKind, be16, be32, dissect};
 use crate::packet::{LinkType, RawPacket};
+use crate::treat::cooked::{SLL_ADDRESS, SLL_HARDWARE, SLL2_ADDRESS, SLL2_HARDWARE, has_mac};
+use crate::tunnel::TunnelKind;
 
 /// `fragment`: is one.
 pub const IS_FRAGMENT: u8 = 1;
@@ -72,7 +74,7 @@ fn classes(data: &[u8], dissection: &Dissection) -> (u8, u8) {
             .first_chunk()
             .map_or(0, |bytes| class_v6(u128::from_be_bytes(*bytes)))
     };
-    for layer in dissection.layers() {
+    for layer in dissection.own() {
         let header = layer.of(data);
         match layer.kind {
             LayerKind::Ipv4 => return (class_v4(be32(header, 12)), class_v4(be32(header, 16))),
@@ -96,10 +98,8 @@ pub fn describe(meta: &RowMeta, link: LinkType, frame: &[u8]) -> PacketRow {
 pub fn describe_dissected(meta: &RowMeta, frame: &[u8], dissection: &Dissection) -> PacketRow {
     let mut row = row_of_meta(meta, frame.len());
     row.payload_offset = dissection.header_len.min(usize::from(u16::MAX)) as u16;
-    for layer in dissection.layers() {
-        if layer.quote_depth > 0 {
-            break;
-        }
+    row.tunnel = TunnelKind::outermost(dissection.layers()).map_or(0, TunnelKind::as_u8);
+    for layer in dissection.own() {
         read_layer(layer, layer.of(frame), &mut row);
     }
     row
@@ -128,10 +128,25 @@ pub(crate) fn mapped(address: u32) -> [u8; 16] {
 /// `header` is never shorter than the kind's fixed part: dissection checked it on the same bytes.
 fn read_layer(layer: &Layer, header: &[u8], row: &mut PacketRow) {
     match layer.kind {
+        // That of a pseudowire's payload is deeper than the packet's own.
+        LayerKind::Ethernet if layer.tunnel_depth > 0 => {}
         LayerKind::Ethernet => {
             row.dst_mac.copy_from_slice(&header[0..6]);
             row.src_mac.copy_from_slice(&header[6..12]);
             row.ethertype = be16(header, 12);
+        }
+        LayerKind::Sll => {
+            if has_mac(header, SLL_HARDWARE, SLL_ADDRESS, 1) {
+                row.src_mac.copy_from_slice(&header[SLL_ADDRESS..SLL_ADDRESS + 6]);
+            }
+            row.ethertype = be16(header, 14);
+        }
+        LayerKind::Sll2 => {
+            if has_mac(header, SLL2_HARDWARE, SLL2_ADDRESS, 2) {
+                row.src_mac
+                    .copy_from_slice(&header[SLL2_ADDRESS..SLL2_ADDRESS + 6]);
+            }
+            row.ethertype = be16(header, 0);
         }
         LayerKind::Vlan => {
             if row.vlan == NO_VLAN {
@@ -181,7 +196,7 @@ fn read_layer(layer: &Layer, header: &[u8], row: &mut PacketRow) {
             row.tcp_flags = header[13];
             row.tcp_window = be16(header, 14);
         }
-        LayerKind::Udp => {
+        LayerKind::Udp | LayerKind::Sctp => {
             row.src_port = be16(header, 0);
             row.dst_port = be16(header, 2);
         }
@@ -189,7 +204,23 @@ fn read_layer(layer: &Layer, header: &[u8], row: &mut PacketRow) {
             row.icmp_type = header[0];
             row.icmp_code = header[1];
         }
-        LayerKind::Esp | LayerKind::TcpStub => {}
+        // A header that has no column, or one that only quotes and tunnels have.
+        LayerKind::Loopback
+        | LayerKind::Ppp
+        | LayerKind::Pppoe
+        | LayerKind::Mpls
+        | LayerKind::PseudowireControl
+        | LayerKind::Igmp
+        | LayerKind::Esp
+        | LayerKind::TcpStub
+        | LayerKind::Gre
+        | LayerKind::EtherIp
+        | LayerKind::Vxlan
+        | LayerKind::Geneve
+        | LayerKind::Gtp
+        | LayerKind::L2tp
+        | LayerKind::TeredoAuthentication
+        | LayerKind::TeredoOrigin => {}
     }
 }
 

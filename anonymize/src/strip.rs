@@ -11,11 +11,12 @@ use crate::packet::LinkType;
 pub fn strip(link: LinkType, frame: &mut [u8]) {
     let found = dissect(link, frame);
     let mut tagged = false;
-    for layer in own(found.layers()) {
+    let own = found.own();
+    for (number, layer) in own.iter().enumerate() {
         let at = layer.offset as usize;
         let mut zero = |from: usize, to: usize| frame[at + from..at + to].fill(0);
         match layer.kind {
-            LayerKind::Ethernet => zero(0, 12),
+            LayerKind::Ethernet if layer.tunnel_depth == 0 => zero(0, 12),
             LayerKind::Vlan if !tagged => {
                 zero(0, 2);
                 tagged = true;
@@ -39,29 +40,37 @@ pub fn strip(link: LinkType, frame: &mut [u8]) {
                 zero(0, 12);
                 zero(13, 18);
             }
-            LayerKind::Udp => {
+            LayerKind::Sctp => {
                 zero(0, 4);
+                zero(8, 12);
+            }
+            LayerKind::Udp => {
+                // A tunnel is told by its port: restoring must find it again.
+                if number + 1 == found.layers().len() {
+                    zero(0, 4);
+                }
                 // Whether there is a checksum is a fact of its own; restoring replaces the mark.
                 let mark = u8::from(frame[at + 6..at + 8] != [0, 0]);
                 frame[at + 6..at + 8].copy_from_slice(&[0, mark]);
             }
             LayerKind::Icmp | LayerKind::Icmp6 => zero(1, 4),
+            LayerKind::Igmp => zero(2, 4),
             _ => {}
         }
     }
-    strip_quoted_checksums(frame, found.layers());
+    clear_checksums(frame, &found.layers()[own.len()..]);
 }
 
 /// Undoes `strip` with the frame's row. The frame is then byte for byte what was stripped.
 pub fn restore(link: LinkType, frame: &mut [u8], row: &PacketRow) {
     let found = dissect(link, frame);
     let mut tagged = false;
-    for layer in own(found.layers()) {
+    for layer in found.own() {
         let at = layer.offset as usize;
         let mut put =
             |from: usize, bytes: &[u8]| frame[at + from..at + from + bytes.len()].copy_from_slice(bytes);
         match layer.kind {
-            LayerKind::Ethernet => {
+            LayerKind::Ethernet if layer.tunnel_depth == 0 => {
                 put(0, &row.dst_mac);
                 put(6, &row.src_mac);
             }
@@ -97,7 +106,7 @@ pub fn restore(link: LinkType, frame: &mut [u8], row: &PacketRow) {
                 put(13, &[row.tcp_flags]);
                 put(14, &row.tcp_window.to_be_bytes());
             }
-            LayerKind::Udp => {
+            LayerKind::Udp | LayerKind::Sctp => {
                 put(0, &row.src_port.to_be_bytes());
                 put(2, &row.dst_port.to_be_bytes());
             }
@@ -108,19 +117,20 @@ pub fn restore(link: LinkType, frame: &mut [u8], row: &PacketRow) {
     fix_checksums(frame, found.layers());
 }
 
-/// Headers of the packet itself: quoted ones are in no column.
-fn own(layers: &[Layer]) -> impl Iterator<Item = &Layer> {
-    layers.iter().take_while(|layer| layer.quote_depth == 0)
-}
-
-/// Checksums of quoted headers follow from the released bytes too, and do not compress.
-fn strip_quoted_checksums(frame: &mut [u8], layers: &[Layer]) {
-    for layer in layers.iter().filter(|layer| layer.quote_depth > 0) {
+/// Checksums of headers that are in no column (quoted ones, and those inside a tunnel) follow from the released bytes
+/// too, and do not compress.
+fn clear_checksums(frame: &mut [u8], layers: &[Layer]) {
+    for layer in layers {
         let at = layer.offset as usize;
         match layer.kind {
             LayerKind::Ipv4 => frame[at + 10..at + 12].fill(0),
             LayerKind::Tcp => frame[at + 16..at + 18].fill(0),
-            LayerKind::Icmp | LayerKind::Icmp6 => frame[at + 2..at + 4].fill(0),
+            LayerKind::Udp => {
+                let mark = u8::from(frame[at + 6..at + 8] != [0, 0]);
+                frame[at + 6..at + 8].copy_from_slice(&[0, mark]);
+            }
+            LayerKind::Sctp if layer.len >= 12 => frame[at + 8..at + 12].fill(0),
+            LayerKind::Icmp | LayerKind::Icmp6 | LayerKind::Igmp => frame[at + 2..at + 4].fill(0),
             _ => {}
         }
     }

@@ -367,10 +367,7 @@ fn what_is_not_on_the_allow_list_is_denied() {
     version_5[14] = 0x55;
     for (frame, reason) in [
         (ethernet(0x88cc, b"lldp"), DenyReason::UnknownEthertype),
-        (
-            ethernet(0x8847, b"mpls label stack"),
-            DenyReason::UnknownEthertype,
-        ),
+        (ethernet(0x88f7, b"precision time"), DenyReason::UnknownEthertype),
         (ethernet(0x0026, b"\x42\x42\x03stp"), DenyReason::Llc),
         (version_5, DenyReason::BadIpVersion),
         (whole[..40].to_vec(), DenyReason::Truncated),
@@ -390,7 +387,7 @@ fn what_is_not_on_the_allow_list_is_denied() {
     }
     assert_eq!(
         NODE.anonymize(LinkType(105), &whole, &mut Vec::new()),
-        Outcome::Denied(DenyReason::UnknownLinkType)
+        Outcome::Denied(DenyReason::Wireless)
     );
 }
 

@@ -37,10 +37,16 @@ pub mod mapping {
     pub const TEID: &str = "gtp/teid";
     /// GRE keys.
     pub const GRE_KEY: &str = "gre/key";
+    /// Call ids of PPTP, in the place of a GRE key.
+    pub const GRE_CALL: &str = "gre/call";
     /// IPsec security parameter indexes.
     pub const SPI: &str = "ipsec/spi";
-    /// L2TP tunnel and session ids.
+    /// L2TP tunnel ids.
     pub const L2TP: &str = "l2tp";
+    /// L2TP session ids.
+    pub const L2TP_SESSION: &str = "l2tp/session";
+    /// SCTP verification tags.
+    pub const SCTP_TAG: &str = "sctp/tag";
     /// Ports outside the exact list.
     pub const PORT: &str = "port";
     /// IPv4 identification.
@@ -66,8 +72,11 @@ pub mod mapping {
         VNI,
         TEID,
         GRE_KEY,
+        GRE_CALL,
         SPI,
         L2TP,
+        L2TP_SESSION,
+        SCTP_TAG,
         PORT,
         IP_ID,
         ICMP_ID,

@@ -1,7 +1,8 @@
-//! ICMP (RFC 792, 950, 1256) and ICMPv6 (RFC 4443, 4861, 2710). Owns which messages have a body that is a
+//! ICMP (RFC 792, 950, 1256) and ICMPv6 (RFC 4443, 4861, 2710, 3810). Owns which messages have a body that is a
 //! header, and which quote a packet; of all others the first 8 bytes are the header.
 
-use super::{DenyReason, LayerKind, MAX_QUOTE_DEPTH, Span, Walk};
+use super::multicast::{MLD_QUERY, MLD_REPORT_V2};
+use super::{DenyReason, LayerKind, MAX_QUOTE_DEPTH, Span, Walk, be16};
 
 /// ICMPv4 errors: destination unreachable, source quench, redirect, time exceeded, parameter problem.
 pub(crate) const ICMP_ERRORS: [u8; 5] = [3, 4, 5, 11, 12];
@@ -31,9 +32,15 @@ impl Walk<'_, '_> {
             _ => 8,
         };
         span.take(self.data, len)?;
-        self.found.push(LayerKind::Icmp, span.quote_depth, span.at, len)?;
+        self.push(LayerKind::Icmp, span, len)?;
         if ICMP_ERRORS.contains(&fixed[0]) {
-            self.quote(span.skip(8), 4)?;
+            // Destination unreachable, time exceeded, parameter problem may tell the quote's length in words.
+            let words = if matches!(fixed[0], 3 | 11 | 12) {
+                fixed[5]
+            } else {
+                0
+            };
+            self.quote(span.skip(8), 4, usize::from(words) * 4);
         }
         Ok(())
     }
@@ -41,7 +48,9 @@ impl Walk<'_, '_> {
     pub(super) fn icmp6(&mut self, span: Span) -> Result<(), DenyReason> {
         let fixed = span.take(self.data, 8)?;
         let len = match fixed[0] {
-            130..=132 => 24,
+            MLD_QUERY => self.listener_query(span)?,
+            131 | 132 => 24,
+            MLD_REPORT_V2 => self.group_records(span, be16(fixed, 6), 16)?,
             kind => match neighbour_discovery_fixed_len(kind) {
                 Some(fixed_len) => {
                     span.take(self.data, fixed_len)?;
@@ -51,10 +60,10 @@ impl Walk<'_, '_> {
             },
         };
         span.take(self.data, len)?;
-        self.found
-            .push(LayerKind::Icmp6, span.quote_depth, span.at, len)?;
+        self.push(LayerKind::Icmp6, span, len)?;
         if ICMP6_ERRORS.contains(&fixed[0]) {
-            self.quote(span.skip(8), 6)?;
+            let words = if matches!(fixed[0], 1 | 3) { fixed[4] } else { 0 };
+            self.quote(span.skip(8), 6, usize::from(words) * 8);
         }
         Ok(())
     }
@@ -72,24 +81,24 @@ impl Walk<'_, '_> {
         rest.at - span.at
     }
 
-    /// The start of the packet that an error quotes. What does not parse ends the headers without denying the
-    /// error itself: a quote is cut short by design.
-    fn quote(&mut self, span: Span, version: u8) -> Result<(), DenyReason> {
+    /// The start of the packet that an error quotes; extension objects follow it where `quoted_len` is not 0
+    /// (RFC 4884). What does not parse ends the headers without denying the error itself: a quote is cut short by
+    /// design.
+    fn quote(&mut self, span: Span, version: u8, quoted_len: usize) {
         if span.quote_depth >= MAX_QUOTE_DEPTH || span.available() == 0 {
-            return Ok(());
+            return;
         }
-        let inner = Span {
+        let end = if quoted_len > 0 {
+            span.end.min(span.at + quoted_len)
+        } else {
+            span.end
+        };
+        let quoted = Span {
+            end,
+            cut: true,
             quote_depth: span.quote_depth + 1,
             ..span
         };
-        let result = if version == 4 {
-            self.ipv4(inner)
-        } else {
-            self.ipv6(inner)
-        };
-        match result {
-            Err(DenyReason::TooDeep) => Err(DenyReason::TooDeep),
-            _ => Ok(()),
-        }
+        let _ = self.ip(version, quoted);
     }
 }

@@ -4,12 +4,22 @@
 use super::transport::PROTOCOL_AH;
 use super::{DenyReason, LayerKind, Span, Walk, be16};
 
+const MORE_FRAGMENTS: u16 = 0x2000;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
 
 impl Walk<'_, '_> {
+    /// By the version that something else told.
+    pub(super) fn ip(&mut self, version: u8, span: Span) -> Result<(), DenyReason> {
+        match version {
+            4 => self.ipv4(span),
+            6 => self.ipv6(span),
+            _ => Err(DenyReason::BadIpVersion),
+        }
+    }
+
     pub(super) fn ipv4(&mut self, span: Span) -> Result<(), DenyReason> {
         let fixed = span.take(self.data, 20)?;
         if fixed[0] >> 4 != 4 {
@@ -23,13 +33,15 @@ impl Walk<'_, '_> {
             return Err(DenyReason::Malformed);
         }
         span.take(self.data, header_len)?;
-        self.found
-            .push(LayerKind::Ipv4, span.quote_depth, span.at, header_len)?;
+        self.push(LayerKind::Ipv4, span, header_len)?;
         let fragment = be16(fixed, 6);
         if fragment & 0x1fff != 0 {
             return Ok(());
         }
-        self.transport(within(span, total_len).skip(header_len), fixed[9])
+        let mut payload = within(span, total_len).skip(header_len);
+        // The first fragment: the rest of what its headers speak of is in others.
+        payload.cut |= fragment & MORE_FRAGMENTS != 0;
+        self.transport(payload, fixed[9])
     }
 
     pub(super) fn ipv6(&mut self, span: Span) -> Result<(), DenyReason> {
@@ -37,7 +49,7 @@ impl Walk<'_, '_> {
         if fixed[0] >> 4 != 6 {
             return Err(DenyReason::BadIpVersion);
         }
-        self.found.push(LayerKind::Ipv6, span.quote_depth, span.at, 40)?;
+        self.push(LayerKind::Ipv6, span, 40)?;
         let payload_len = usize::from(be16(fixed, 4));
         let mut next = fixed[6];
         // Length 0 with hop-by-hop options is a jumbogram (RFC 2675): it ends where the capture does.
@@ -63,12 +75,13 @@ impl Walk<'_, '_> {
                 (usize::from(fixed[1]) + 1) * 8
             };
             span.take(self.data, len)?;
-            self.found.push(kind, span.quote_depth, span.at, len)?;
+            self.push(kind, span, len)?;
             if kind == LayerKind::Fragment && be16(fixed, 2) & 0xfff8 != 0 {
                 return Ok(());
             }
             next = fixed[0];
             span = span.skip(len);
+            span.cut |= kind == LayerKind::Fragment && fixed[3] & 1 != 0;
         }
     }
 
@@ -80,7 +93,7 @@ impl Walk<'_, '_> {
             return Err(DenyReason::Malformed);
         }
         span.take(self.data, len)?;
-        self.found.push(LayerKind::Ah, span.quote_depth, span.at, len)?;
+        self.push(LayerKind::Ah, span, len)?;
         // Two authentication headers in a row exist in no sane packet: do not follow them for ever.
         match fixed[0] {
             PROTOCOL_AH => Err(DenyReason::TooDeep),

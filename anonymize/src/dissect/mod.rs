@@ -4,7 +4,11 @@
 pub(crate) mod icmp;
 mod ip;
 pub(crate) mod link;
+pub(crate) mod multicast;
+pub(crate) mod ppp;
 pub(crate) mod transport;
+pub(crate) mod tunnel;
+pub(crate) mod udp_tunnel;
 
 use crate::deny::DenyReason;
 use crate::packet::LinkType;
@@ -15,12 +19,28 @@ pub const MAX_LAYERS: usize = 24;
 pub const MAX_VLAN_TAGS: usize = 4;
 /// ICMP quotes within quotes that are followed.
 pub const MAX_QUOTE_DEPTH: u8 = 2;
+/// Tunnels within tunnels that are followed; the headers of a packet end where a deeper one begins.
+pub const MAX_TUNNEL_DEPTH: u8 = 4;
 
 /// A kind of header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerKind {
     /// Ethernet II, 14 bytes.
     Ethernet,
+    /// Linux cooked capture, version 1: 16 bytes (LINKTYPE_LINUX_SLL).
+    Sll,
+    /// Linux cooked capture, version 2: 20 bytes (LINKTYPE_LINUX_SLL2).
+    Sll2,
+    /// BSD loopback: an address family of 4 bytes, in either byte order (LINKTYPE_NULL, LINKTYPE_LOOP).
+    Loopback,
+    /// PPP: address and control where present, protocol number.
+    Ppp,
+    /// PPPoE, 6 bytes.
+    Pppoe,
+    /// An MPLS label stack.
+    Mpls,
+    /// The control word of an MPLS pseudowire, 4 bytes.
+    PseudowireControl,
     /// 802.1Q or 802.1ad tag, 4 bytes after the ethertype that announces it.
     Vlan,
     /// ARP for IPv4 over Ethernet, 28 bytes.
@@ -47,10 +67,30 @@ pub enum LayerKind {
     TcpStub,
     /// UDP.
     Udp,
+    /// SCTP common header, 12 bytes (8 where an ICMP error quotes no more); chunks are no header.
+    Sctp,
     /// ICMP, without what it quotes.
     Icmp,
-    /// ICMPv6: the message with its options, without what it quotes.
+    /// ICMPv6: the message with its options or group records, without what it quotes.
     Icmp6,
+    /// IGMP with its group records.
+    Igmp,
+    /// GRE with its optional fields, version 0 or 1.
+    Gre,
+    /// EtherIP, 2 bytes.
+    EtherIp,
+    /// VXLAN, 8 bytes.
+    Vxlan,
+    /// GENEVE with its options.
+    Geneve,
+    /// GTP-U with its extension headers.
+    Gtp,
+    /// L2TP version 2 with its optional fields.
+    L2tp,
+    /// Authentication indication of Teredo.
+    TeredoAuthentication,
+    /// Origin indication of Teredo, 8 bytes.
+    TeredoOrigin,
 }
 
 /// One header: where it lies in the packet.
@@ -60,6 +100,9 @@ pub struct Layer {
     pub kind: LayerKind,
     /// 0 for the packet's own headers, 1 for those an ICMP error quotes, and so on.
     pub quote_depth: u8,
+    /// 0 outside of tunnels, 1 for the headers that the outermost tunnel carries, and so on. A tunnel's own header
+    /// belongs to its carrier. MPLS and PPPoE are tags between link and network: they add no depth.
+    pub tunnel_depth: u8,
     /// First byte.
     pub offset: u32,
     /// Bytes.
@@ -90,6 +133,7 @@ impl Dissection {
         let none = Layer {
             kind: LayerKind::Ethernet,
             quote_depth: 0,
+            tunnel_depth: 0,
             offset: 0,
             len: 0,
         };
@@ -106,23 +150,19 @@ impl Dissection {
         &self.layers[..self.count]
     }
 
-    fn push(
-        &mut self,
-        kind: LayerKind,
-        quote_depth: u8,
-        offset: usize,
-        len: usize,
-    ) -> Result<(), DenyReason> {
-        let layer = self.layers.get_mut(self.count).ok_or(DenyReason::TooDeep)?;
-        *layer = Layer {
-            kind,
-            quote_depth,
-            offset: offset as u32,
-            len: len as u32,
-        };
-        self.count += 1;
-        self.header_len = offset + len;
-        Ok(())
+    /// The headers that describe the packet as a whole: up to those of the outermost IP or ARP packet, nothing
+    /// that it quotes or carries.
+    pub fn own(&self) -> &[Layer] {
+        let layers = self.layers();
+        let depth = layers
+            .iter()
+            .find(|layer| matches!(layer.kind, LayerKind::Ipv4 | LayerKind::Ipv6 | LayerKind::Arp))
+            .map_or(0, |layer| layer.tunnel_depth);
+        let own = layers
+            .iter()
+            .take_while(|layer| layer.quote_depth == 0 && layer.tunnel_depth <= depth)
+            .count();
+        &layers[..own]
     }
 }
 
@@ -135,11 +175,7 @@ pub fn dissect(link: LinkType, data: &[u8]) -> Dissection {
         data,
         found: &mut found,
     };
-    let result = match link {
-        LinkType::ETHERNET => walk.ethernet(),
-        LinkType::RAW => walk.raw(),
-        _ => Err(DenyReason::UnknownLinkType),
-    };
+    let result = walk.link(link);
     found.deny = result.err();
     found
 }
@@ -161,6 +197,26 @@ struct Span {
     cut: bool,
     /// See `Layer::quote_depth`.
     quote_depth: u8,
+    /// See `Layer::tunnel_depth`.
+    tunnel_depth: u8,
+}
+
+impl Walk<'_, '_> {
+    /// Notes a header of `len` bytes at the start of `span`, which were checked to be there.
+    fn push(&mut self, kind: LayerKind, span: Span, len: usize) -> Result<(), DenyReason> {
+        let found = &mut *self.found;
+        let layer = found.layers.get_mut(found.count).ok_or(DenyReason::TooDeep)?;
+        *layer = Layer {
+            kind,
+            quote_depth: span.quote_depth,
+            tunnel_depth: span.tunnel_depth,
+            offset: span.at as u32,
+            len: len as u32,
+        };
+        found.count += 1;
+        found.header_len = span.at + len;
+        Ok(())
+    }
 }
 
 impl Span {

@@ -5,7 +5,7 @@ use crate::bitmap::Bitmap;
 use crate::coarse::is_pseudonym;
 use crate::columns::{Columns, NO_VLAN};
 use crate::dissect::link::ETHERTYPE_ARP;
-use crate::dissect::transport::{PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::dissect::transport::{PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::row::NOT_FIRST_FRAGMENT;
 
 impl Expr {
@@ -81,7 +81,7 @@ impl Test {
                 let mut rows = ends(side, &columns.src_port, &columns.dst_port, within);
                 rows.and(&Bitmap::of(&columns.protocol, |found| match protocol {
                     Some(protocol) => *found == protocol,
-                    None => matches!(*found, PROTOCOL_TCP | PROTOCOL_UDP),
+                    None => matches!(*found, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_SCTP),
                 }));
                 // Only the first fragment has ports.
                 rows.and(&Bitmap::of(&columns.fragment, |bits| {

@@ -5,6 +5,7 @@ use super::Anonymizer;
 use super::scale::mtu_class;
 use crate::dissect::be32;
 use crate::dissect::icmp::neighbour_discovery_fixed_len;
+use crate::dissect::multicast::{MLD_QUERY, MLD_REPORT_V2};
 use crate::fields::{FieldRule, NONE, REAL};
 
 const PACKET_TOO_BIG: u8 = 2;
@@ -38,12 +39,6 @@ pub(super) const RULES: &[FieldRule] = &[
         "router advertisement: timers",
         [NONE, NONE, "zero", REAL],
     ),
-    FieldRule::new(
-        "ICMPv6",
-        "listener query and report: group",
-        [NONE, NONE, "as IPv6 addresses", REAL],
-    ),
-    FieldRule::new("ICMPv6", "listener query: delay", [NONE, NONE, "zero", REAL]),
 ];
 
 impl Anonymizer {
@@ -54,8 +49,8 @@ impl Anonymizer {
             PACKET_TOO_BIG => out[4..8].copy_from_slice(&mtu_class(be32(real, 4)).to_be_bytes()),
             PARAMETER_PROBLEM if be32(real, 4) <= MAX_POINTER => out[4..8].copy_from_slice(&real[4..8]),
             ECHO_REQUEST | ECHO_REPLY => self.icmp_identifier(real, out),
-            // Multicast listener query, report, done: the group; delays are not released.
-            130..=132 => self.write_v6(&real[8..], &mut out[8..]),
+            MLD_QUERY | 131 | 132 => self.listener_message(real, out),
+            MLD_REPORT_V2 => self.group_records(real, out, 16),
             kind => {
                 let Some(fixed_len) = neighbour_discovery_fixed_len(kind) else {
                     return real.len();

@@ -3,6 +3,7 @@
 //! data zero; fragment identification permuted per sender.
 
 use super::address::Address;
+use super::identifier::keeping_zero;
 use super::scale::hops_as_ttl;
 use super::{Anonymizer, Flow};
 use crate::dissect::be32;
@@ -99,16 +100,7 @@ impl Anonymizer {
 
     /// 0 means "no label" (RFC 6437) and stays.
     fn flow_label(&self, label: u32) -> u32 {
-        if label == 0 {
-            return 0;
-        }
-        let mut image = label;
-        loop {
-            image = self.keys.flow_label.map(image, 0);
-            if image != 0 {
-                return image;
-            }
-        }
+        keeping_zero(label, |label| self.keys.flow_label.map(label, 0))
     }
 
     pub(super) fn ipv6_fragment(&self, real: &[u8], out: &mut [u8], flow: &Flow) {

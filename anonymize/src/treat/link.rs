@@ -2,9 +2,9 @@
 //! are permuted, the NIC part bound to the real vendor. Broadcast and all-zero stay; a multicast MAC that
 //! carries an IP group is rebuilt from the anonymized group.
 
+use super::Anonymizer;
 use super::address::Address;
-use super::{Anonymizer, Flow};
-use crate::dissect::{Layer, LayerKind, be16};
+use crate::dissect::be16;
 use crate::fields::{FieldRule, NONE, REAL};
 
 /// Individual/group and universal/local bits, in the first byte.
@@ -110,19 +110,13 @@ fn is_ipv6_group(mac: [u8; 6]) -> bool {
     mac[..2] == [0x33, 0x33]
 }
 
-/// RFC 1112 and RFC 2464: 23 or 32 bits of the group address, here of the anonymized one.
-pub(super) fn rebuild_multicast_mac(frame: &mut [u8], layers: &[Layer], data: &[u8], flow: &Flow) {
-    let Some(Layer {
-        kind: LayerKind::Ethernet,
-        ..
-    }) = layers.first()
-    else {
-        return;
-    };
+/// RFC 1112 and RFC 2464: 23 or 32 bits of the group address, here of the anonymized one. `frame` and `data` begin
+/// with the released and the captured Ethernet header.
+pub(super) fn rebuild_multicast_mac(frame: &mut [u8], data: &[u8], released_dst: Address) {
     let Some(mac) = data.first_chunk::<6>() else {
         return;
     };
-    match flow.released_dst {
+    match released_dst {
         Address::V4(group) if is_ipv4_group(*mac) => {
             frame[2..6].copy_from_slice(&(group & 0x007f_ffff | 0x5e00_0000).to_be_bytes());
         }

@@ -5,17 +5,28 @@
 
 mod address;
 mod arp;
+pub(crate) mod cooked;
+mod gre;
+mod gtp;
 mod icmp;
 mod icmp6;
+mod identifier;
 mod ipsec;
 mod ipv4;
 mod ipv6;
 pub(crate) mod keys;
+mod l2tp;
 mod link;
+mod mpls;
+mod multicast;
 mod neighbour;
+mod overlay;
 pub(crate) mod port;
+mod ppp;
 mod scale;
+mod sctp;
 mod tcp;
+mod teredo;
 mod udp;
 
 use como_keys::mapping::MappingKey;
@@ -31,6 +42,9 @@ use keys::FieldKeys;
 /// The rows of the field table, file by file, from the link to the transport.
 pub(crate) const RULES: &[&[FieldRule]] = &[
     link::RULES,
+    cooked::RULES,
+    ppp::RULES,
+    mpls::RULES,
     arp::RULES,
     address::RULES,
     ipv4::RULES,
@@ -39,9 +53,16 @@ pub(crate) const RULES: &[&[FieldRule]] = &[
     port::RULES,
     tcp::RULES,
     udp::RULES,
+    sctp::RULES,
     icmp::RULES,
     icmp6::RULES,
     neighbour::RULES,
+    multicast::RULES,
+    gre::RULES,
+    overlay::RULES,
+    gtp::RULES,
+    l2tp::RULES,
+    teredo::RULES,
 ];
 
 /// What became of a packet at a level that shows frames.
@@ -98,6 +119,8 @@ impl Anonymizer {
     fn write_frame(&self, data: &[u8], dissection: &Dissection, frame: &mut [u8]) -> usize {
         let mut flow = Flow::default();
         let mut used = 0;
+        // The Ethernet header whose IP packet is still to come.
+        let mut ethernet = None;
         for layer in dissection.layers() {
             let real = layer.of(data);
             let from = layer.offset as usize;
@@ -106,8 +129,14 @@ impl Anonymizer {
                 break;
             };
             used = from + self.write_layer(layer, real, out, &mut flow);
-            if layer.quote_depth == 0 && matches!(layer.kind, LayerKind::Ipv4 | LayerKind::Ipv6) {
-                link::rebuild_multicast_mac(frame, dissection.layers(), data, &flow);
+            match layer.kind {
+                LayerKind::Ethernet => ethernet = Some(from),
+                LayerKind::Ipv4 | LayerKind::Ipv6 => {
+                    if let Some(at) = ethernet.take() {
+                        link::rebuild_multicast_mac(&mut frame[at..], &data[at..], flow.released_dst);
+                    }
+                }
+                _ => {}
             }
         }
         used
@@ -117,6 +146,14 @@ impl Anonymizer {
     fn write_layer(&self, layer: &Layer, real: &[u8], out: &mut [u8], flow: &mut Flow) -> usize {
         match layer.kind {
             LayerKind::Ethernet => self.ethernet(real, out),
+            LayerKind::Sll => self.sll(real, out),
+            LayerKind::Sll2 => self.sll2(real, out),
+            LayerKind::Loopback => out.copy_from_slice(real),
+            LayerKind::Ppp => self.ppp(real, out),
+            LayerKind::Pppoe => self.pppoe(real, out),
+            LayerKind::Mpls => self.mpls(real, out),
+            // Its presence is all that is released of it.
+            LayerKind::PseudowireControl => {}
             LayerKind::Vlan => self.vlan_tag(real, out),
             LayerKind::Arp => self.arp(real, out),
             LayerKind::Ipv4 => self.ipv4(real, out, flow),
@@ -129,8 +166,17 @@ impl Anonymizer {
             LayerKind::Tcp => self.tcp(real, out, flow),
             LayerKind::TcpStub => self.tcp_stub(real, out, flow),
             LayerKind::Udp => self.udp(real, out),
+            LayerKind::Sctp => self.sctp(real, out),
             LayerKind::Icmp => self.icmp(real, out),
             LayerKind::Icmp6 => return self.icmp6(real, out),
+            LayerKind::Igmp => self.igmp(real, out),
+            LayerKind::Gre => self.gre(real, out, flow),
+            LayerKind::EtherIp => self.etherip(real, out),
+            LayerKind::Vxlan | LayerKind::Geneve => self.overlay(real, out),
+            LayerKind::Gtp => self.gtp(real, out),
+            LayerKind::L2tp => self.l2tp(real, out),
+            LayerKind::TeredoAuthentication => self.teredo_authentication(real, out),
+            LayerKind::TeredoOrigin => self.teredo_origin(real, out),
         }
         real.len()
     }

@@ -20,9 +20,9 @@ pub(super) const RULES: &[FieldRule] = &[FieldRule::new(
 pub(crate) const FIRST_USER_PORT: u16 = 1024;
 
 /// Registered services that are worth knowing by name. Sorted.
-pub(crate) const PUBLIC_PORTS: [u16; 30] = [
-    1080, 1194, 1433, 1521, 1701, 1723, 1883, 1935, 2049, 2123, 2152, 3128, 3306, 3389, 3478, 3784, 4500,
-    4789, 5060, 5061, 5222, 5353, 5355, 5432, 5671, 5672, 6081, 6379, 8080, 8443,
+pub(crate) const PUBLIC_PORTS: [u16; 31] = [
+    1080, 1194, 1433, 1521, 1701, 1723, 1883, 1935, 2049, 2123, 2152, 3128, 3306, 3389, 3478, 3544, 3784,
+    4500, 4789, 5060, 5061, 5222, 5353, 5355, 5432, 5671, 5672, 6081, 6379, 8080, 8443,
 ];
 
 /// Whether a port is released as it is.
@@ -31,12 +31,12 @@ pub(crate) fn is_exact_port(port: u16) -> bool {
 }
 
 impl Anonymizer {
-    /// The released form of a TCP or UDP port.
+    /// The released form of a TCP, UDP or SCTP port.
     pub fn map_port(&self, port: u16) -> u16 {
         self.keys.port.map(port)
     }
 
-    /// Source and destination port, the first four bytes of TCP and UDP alike.
+    /// Source and destination port, the first four bytes of TCP, UDP and SCTP alike.
     pub(super) fn write_ports(&self, real: &[u8], out: &mut [u8]) {
         for at in [0, 2] {
             let port = u16::from_be_bytes([real[at], real[at + 1]]);

@@ -110,9 +110,9 @@ columns! {
     11 SRC_CLASS: u8;
     /// Special-purpose class of the real destination, 0 = global.
     12 DST_CLASS: u8;
-    /// TCP or UDP source port.
+    /// TCP, UDP or SCTP source port.
     13 SRC_PORT: u16;
-    /// TCP or UDP destination port.
+    /// TCP, UDP or SCTP destination port.
     14 DST_PORT: u16;
     /// TCP flags, FIN the lowest bit.
     15 TCP_FLAGS: u8;
@@ -144,4 +144,6 @@ columns! {
     28 PAYLOAD_OFFSET: u16;
     /// Verdicts on the checksums as captured.
     29 CHECKSUMS: u8;
+    /// Kind of the outermost tunnel, 0 = none; the numbers are in docs/module-abi.md.
+    30 TUNNEL: u8;
 }

@@ -23,7 +23,7 @@ pub enum ColumnGroup {
     Time = 0,
     /// Lengths, sampling weight, denial.
     Size = 1,
-    /// What kind of packet: protocols, VLAN, address classes, fragments.
+    /// What kind of packet: protocols, VLAN, tunnel, address classes, fragments.
     Kind = 2,
     /// Source and destination.
     Address = 3,
@@ -52,7 +52,7 @@ impl ColumnGroup {
         match column {
             TsNs => Self::Time,
             WireLen | CapLen | Weight | Deny => Self::Size,
-            Ethertype | Vlan | IpVersion | Protocol | SrcClass | DstClass | Fragment | Checksums => {
+            Ethertype | Vlan | IpVersion | Protocol | SrcClass | DstClass | Fragment | Checksums | Tunnel => {
                 Self::Kind
             }
             Src | Dst => Self::Address,
@@ -134,7 +134,7 @@ typed_columns! {
     SrcPort src_port U16; DstPort dst_port U16; TcpFlags tcp_flags U8; IcmpType icmp_type U8; IcmpCode icmp_code U8;
     Fragment fragment U8; Ttl ttl U8; Tos tos U8; IpId ip_id U16; TcpSeq tcp_seq U32; TcpAck tcp_ack U32;
     TcpWindow tcp_window U16; SrcMac src_mac Mac; DstMac dst_mac Mac; ArpOp arp_op U8;
-    PayloadOffset payload_offset U16; Checksums checksums U8;
+    PayloadOffset payload_offset U16; Checksums checksums U8; Tunnel tunnel U8;
 }
 
 /// The plain bytes of one group of a view at `anonymized`.
