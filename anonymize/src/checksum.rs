@@ -124,7 +124,7 @@ fn judge_transport(data: &[u8], layers: &[Layer], at: usize) -> Verdict {
     };
     let mut covered = upper_length(data, ip, from);
     if is_udp {
-        covered = covered.min(usize::from(be16(data, from + 4)));
+        covered = covered.min(udp_length(data, ip, from));
     }
     match data.get(from..from + covered) {
         Some(bytes) if !is_partial && layers[at].kind == LayerKind::Sctp => judge_crc(bytes),
@@ -172,7 +172,7 @@ fn pseudo_header(data: &[u8], layers: &[Layer], at: usize) -> Sum {
     };
     let from = layers[at].offset as usize;
     let length = match layers[at].kind {
-        LayerKind::Udp => be16(data, from + 4).into(),
+        LayerKind::Udp => udp_length(data, ip, from),
         _ => upper_length(data, ip, from),
     };
     Sum::default()
@@ -198,6 +198,14 @@ fn upper_length(data: &[u8], ip: &Layer, from: usize) -> usize {
         _ => 40 + usize::from(be16(header, 4)),
     };
     (ip.offset as usize + total).saturating_sub(from)
+}
+
+/// Length by the UDP header at `from`; one that states none (RFC 2675) ends where its packet does.
+fn udp_length(data: &[u8], ip: &Layer, from: usize) -> usize {
+    match be16(data, from + 4) {
+        0 => upper_length(data, ip, from),
+        stated => stated.into(),
+    }
 }
 
 /// A running one's-complement sum.

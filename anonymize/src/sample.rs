@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use como_keys::mapping::MappingKey;
 
-use crate::dissect::{Layer, LayerKind, dissect};
+use crate::columns::{Column, Columns};
+use crate::dissect::{Dissection, Layer, LayerKind, dissect};
 use crate::packet::{LinkType, RawPacket};
 use crate::row::{RowMeta, describe};
 use crate::strip::{restore, strip};
@@ -70,49 +71,213 @@ pub(crate) fn kinds(layers: &[Layer]) -> Vec<LayerKind> {
     layers.iter().map(|layer| layer.kind).collect()
 }
 
-/// The released form of a packet, after every law was checked on it: its layout is that of the packet, also when
-/// re-keyed; stripping and restoring gives it back; none of `secrets` is in it under all keys.
+/// The released form of a packet after the laws were checked, and that none of `secrets` is in it under all keys.
 pub(crate) fn released(link: LinkType, packet: &[u8], secrets: &[&[u8]]) -> Vec<u8> {
-    let found = dissect(link, packet);
-    let outputs = KEYS.each_ref().map(|key| {
-        let mut out = Vec::new();
-        assert!(matches!(
-            key.anonymize(link, packet, &mut out),
-            Outcome::Framed { .. }
-        ));
-        out
-    });
+    let outputs = check_laws(link, packet).expect("not denied");
     for secret in secrets {
         let contains = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == *secret);
         assert!(contains(packet), "the packet holds {secret:02x?}");
         assert!(!outputs.iter().all(|out| contains(out)), "{secret:02x?} leaks");
     }
+    let [first, ..] = outputs;
+    first
+}
+
+/// The laws of every released frame: its layout is that of the packet, also when re-keyed; re-keying keeps what is
+/// no pseudonym; stripping and restoring gives it back; continued by zeros it has good checksums. Gives the frames
+/// under three keys, `None` where the packet is denied.
+pub(crate) fn check_laws(link: LinkType, packet: &[u8]) -> Option<[Vec<u8>; 3]> {
+    let found = dissect(link, packet);
+    assert!(found.header_len <= packet.len());
+    let outputs = KEYS.each_ref().map(|key| {
+        let mut out = Vec::new();
+        let outcome = key.anonymize(link, packet, &mut out);
+        assert_eq!(matches!(outcome, Outcome::Framed { .. }), found.deny.is_none());
+        out
+    });
+    if found.deny.is_some() {
+        return None;
+    }
     let out = &outputs[0];
-    assert_eq!(dissect(link, out).layers(), found.layers(), "the layout is kept");
+    let layout = layout(&found, found.header_len - out.len());
+    let of_released = dissect(link, out);
+    assert_eq!(
+        (of_released.layers(), of_released.deny),
+        (&layout[..], None),
+        "the layout is kept"
+    );
     let mut again = Vec::new();
     KEYS[1].anonymize(link, out, &mut again);
-    assert_eq!(
-        dissect(link, &again).layers(),
-        found.layers(),
-        "and when re-keyed"
-    );
+    assert_eq!(dissect(link, &again).layers(), layout, "and when re-keyed");
     let raw = |data| RawPacket {
         ts_ns: 0,
         wire_len: 0,
         link,
         data,
     };
-    let row = describe(&RowMeta::of_packet(&raw(out), &dissect(link, out)), link, out);
+    let row = describe(&RowMeta::of_packet(&raw(out), &of_released), link, out);
+    let row_again = describe(&RowMeta::of_row(&row), link, &again);
+    for column in Column::ALL.iter().filter(|column| !column.is_pseudonymous()) {
+        let values = [&row, &row_again].map(|row| {
+            let mut columns = Columns::default();
+            columns.push(row);
+            let mut bytes = Vec::new();
+            columns.write_le(*column, 0, 1, &mut bytes);
+            bytes
+        });
+        assert_eq!(values[0], values[1], "{}", column.name());
+    }
     let mut stripped = out.clone();
     strip(link, &mut stripped);
     restore(link, &mut stripped, &row);
     assert_eq!(&stripped, out, "stripped and restored");
-    // The frame that is released, continued by zeros, is a packet with good checksums.
     let mut whole = out.clone();
     whole.resize(packet.len().max(out.len()), 0);
-    let verdicts = RowMeta::of_packet(&raw(&whole), &dissect(link, &whole)).checksums;
-    assert!(![verdicts & 3, verdicts >> 2].contains(&2), "{verdicts:04b}");
-    out.clone()
+    let of_whole = dissect(link, &whole);
+    // Zeros may look like headers that the packet did not have.
+    if of_whole.layers() == layout {
+        let verdicts = RowMeta::of_packet(&raw(&whole), &of_whole).checksums;
+        assert!(![verdicts & 3, verdicts >> 2].contains(&2), "{verdicts:04b}");
+    }
+    Some(outputs)
+}
+
+/// Where the headers are after `left_out` bytes of the last one's options were dropped.
+fn layout(found: &Dissection, left_out: usize) -> Vec<Layer> {
+    let mut layers = found.layers().to_vec();
+    if let Some(last) = layers.last_mut() {
+        last.len -= left_out as u32;
+    }
+    layers
+}
+
+/// Packets of every kind, for breaking them.
+pub(crate) fn samples() -> Vec<(LinkType, Vec<u8>)> {
+    let frame = ethernet(0x0800, &inner());
+    let inner6 = ipv6(17, &udp([50_001, 53], TEXT));
+    let v4 = |protocol: u8, parts: &[&[u8]]| ethernet(0x0800, &ipv4(protocol, &parts.concat()));
+    let v6 = |next: u8, parts: &[&[u8]]| ethernet(0x86dd, &ipv6(next, &parts.concat()));
+    let over_udp = |port: u16, parts: &[&[u8]]| v4(17, &[&udp([port, port], &parts.concat())]);
+    let len = |extra: usize| ((inner().len() + extra) as u16).to_be_bytes();
+    let vxlan = [&[8, 0, 0, 0, 1, 2, 3, 0][..], &frame].concat();
+    let in_ethernet = [
+        v4(4, &[&inner()]),
+        v4(41, &[&inner6]),
+        v4(41, &[&ipv6(4, &ipv4(4, &inner()))]),
+        v6(4, &[&inner()]),
+        v6(41, &[&inner6]),
+        v4(
+            47,
+            &[&[0xb0, 0, 8, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8], &inner()],
+        ),
+        v4(47, &[&[0, 0, 0x65, 0x58], &frame]),
+        v4(47, &[&[0, 0, 0x88, 0x47, 0xab, 0xcd, 0xe1, 60], &inner()]),
+        v4(
+            47,
+            &[
+                &[0x30, 0x81, 0x88, 0x0b, 0, 10, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2],
+                TEXT,
+            ],
+        ),
+        v4(97, &[&[0x30, 0], &frame]),
+        over_udp(4789, &[&vxlan]),
+        over_udp(4789, &[&[8, 0, 0, 0, 1, 2, 3, 0], &over_udp(4789, &[&vxlan])]),
+        over_udp(6081, &[&[1, 0, 0x65, 0x58, 1, 2, 3, 0, 1, 2, 3, 0], &frame]),
+        over_udp(2152, &[&[0x30, 255], &len(0), &[1, 2, 3, 4], &inner()]),
+        over_udp(
+            2152,
+            &[
+                &[0x34, 255],
+                &len(8),
+                &[1, 2, 3, 4, 0, 0, 0, 0x85, 1, 7, 7, 0],
+                &inner(),
+            ],
+        ),
+        over_udp(
+            1701,
+            &[
+                &[0x4a, 2],
+                &len(18),
+                &[0, 7, 0, 8, 0, 1, 0, 2, 0, 2, 9, 9, 0xff, 3, 0, 0x21],
+                &inner(),
+            ],
+        ),
+        over_udp(
+            3544,
+            &[&[0, 1, 1, 1], &[7; 11], &[0, 0, 1, 2, 3, 4, 5, 6], &inner6],
+        ),
+        ethernet(
+            0x8847,
+            &[&[0xab, 0xcd, 0xe0, 60, 0, 16, 1, 60][..], &inner()].concat(),
+        ),
+        ethernet(
+            0x8847,
+            &[&[0xab, 0xcd, 0xe1, 60, 0, 0, 0, 7][..], &frame].concat(),
+        ),
+        ethernet(
+            0x8864,
+            &[&[0x11, 0, 0x12, 0x34][..], &len(2), &[0, 0x21], &inner()].concat(),
+        ),
+        v4(
+            132,
+            &[&[0xc7, 0x39, 0x0b, 0x59, 1, 2, 3, 4, 9, 9, 9, 9, 1, 0, 0, 4]],
+        ),
+        v4(
+            2,
+            &[
+                &[0x22, 0, 0, 0, 0, 0, 0, 1, 4, 1, 0, 1],
+                &INNER_SRC,
+                &INNER_DST,
+                &[7; 4],
+            ],
+        ),
+        v4(2, &[&[0x11, 1, 0, 0, 0, 0, 0, 0, 2, 3, 0, 1], &INNER_DST]),
+        v6(58, &[&[143, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 1], &SRC6, &DST6]),
+        v6(58, &[&[130, 0, 0, 0, 0, 0, 0, 0], &DST6, &[2, 3, 0, 1], &SRC6]),
+        v6(
+            58,
+            &[
+                &[134, 0, 0, 0, 64, 0, 7, 8],
+                &[0; 8],
+                &[31, 1, 0, 0, 0, 0, 0, 0, 1, 1],
+                &MAC_A,
+            ],
+        ),
+        v6(58, &[&[1, 0, 0, 0, 0, 0, 0, 0], &ipv6(4, &inner())]),
+        v4(
+            1,
+            &[&[3, 1, 0, 0, 0, 17, 0, 0], &ipv4(17, &udp([4789, 4789], &vxlan))],
+        ),
+        v4(
+            1,
+            &[
+                &[11, 0, 0, 0, 0, 0, 0, 0],
+                &ipv4(1, &[&[3, 0, 0, 0, 0, 0, 0, 0][..], &inner()].concat()),
+            ],
+        ),
+    ];
+    let mut all: Vec<_> = in_ethernet.map(|packet| (LinkType::ETHERNET, packet)).into();
+    all.extend([
+        (
+            LinkType::LINUX_SLL,
+            [&[0, 0, 0, 1, 0, 6][..], &MAC_A, &[0, 0, 8, 0], &inner()].concat(),
+        ),
+        (
+            LinkType::LINUX_SLL2,
+            [
+                &[8, 0, 0, 0, 0, 0, 0, 7, 0, 1, 0, 6][..],
+                &MAC_A,
+                &[0, 0],
+                &inner(),
+            ]
+            .concat(),
+        ),
+        (LinkType::NULL, [&[2, 0, 0, 0][..], &inner()].concat()),
+        (LinkType::LOOP, [&[0, 0, 0, 24][..], &inner6].concat()),
+        (LinkType::PPP, [&[0xff, 3, 0, 0x57][..], &inner6].concat()),
+        (LinkType::RAW, ipv4(4, &inner6)),
+    ]);
+    all
 }
 
 /// The same for the payload of an IPv4 packet in an Ethernet frame; gives what was released of the payload.

@@ -191,3 +191,32 @@ struct Flow {
     /// As released, for the multicast MAC.
     released_dst: Address,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::sample::{check_laws, samples};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// Whatever becomes of a header's bytes: no panic, and the laws hold for what is released.
+        #[test]
+        fn the_laws_hold_for_broken_packets(
+            pick in 0usize..1000,
+            changes in prop::collection::vec((0usize..160, any::<u8>()), 0..6),
+            cut in prop::option::of(0usize..200),
+        ) {
+            let all = samples();
+            let (link, mut packet) = all[pick % all.len()].clone();
+            for (at, value) in changes {
+                if let Some(byte) = packet.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            packet.truncate(cut.unwrap_or(usize::MAX));
+            check_laws(link, &packet);
+        }
+    }
+}
