@@ -1,6 +1,8 @@
 //! The columns of a view: names, stable ids, widths. Owns the one table from which the row, the columns, the
 //! filter's operands and the guest ABI's column ids come; must never hold packet bytes.
 
+use como_policies::AccessLevel;
+
 use crate::bitmap::Bitmap;
 
 /// `vlan` of an untagged packet: no 12-bit id can be this.
@@ -207,21 +209,19 @@ impl Column {
         Self::ALL.iter().copied().find(|column| column.name() == name)
     }
 
-    /// Whether values of this column below `headers` are pseudonyms, that differ between audiences.
-    pub fn is_pseudonymous(self) -> bool {
-        matches!(
-            self,
+    /// Whether values of this column at a level are pseudonyms, or may hold one: then they differ between audiences.
+    pub fn is_pseudonymous_at(self, level: AccessLevel) -> bool {
+        match self {
+            // At `headers`: NIC parts of MACs, and of interface ids that are made of one.
+            Column::Src | Column::Dst | Column::SrcMac | Column::DstMac => level <= AccessLevel::Headers,
             Column::Vlan
-                | Column::Src
-                | Column::Dst
-                | Column::SrcPort
-                | Column::DstPort
-                | Column::IpId
-                | Column::TcpSeq
-                | Column::TcpAck
-                | Column::SrcMac
-                | Column::DstMac
-        )
+            | Column::SrcPort
+            | Column::DstPort
+            | Column::IpId
+            | Column::TcpSeq
+            | Column::TcpAck => level <= AccessLevel::Anonymized,
+            _ => false,
+        }
     }
 }
 

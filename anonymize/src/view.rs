@@ -182,7 +182,7 @@ impl View {
         }
     }
 
-    /// Treats one raw packet at the view's level and appends it. `anonymizer` is needed at `anonymized` only.
+    /// Treats one raw packet at the view's level and appends it. `anonymizer` is needed at `anonymized` and `headers`.
     pub fn push_packet(&mut self, packet: &RawPacket<'_>, anonymizer: Option<&Anonymizer>) {
         let dissection = dissect(packet.link, packet.data);
         let mut meta = RowMeta::of_packet(packet, &dissection);
@@ -194,10 +194,8 @@ impl View {
         match (self.level, anonymizer) {
             _ if packet.link != self.link => {}
             (AccessLevel::Payload, _) => self.frames.bytes.extend_from_slice(packet.data),
-            (AccessLevel::Headers, _) => {
-                self.frames
-                    .bytes
-                    .extend_from_slice(&packet.data[..dissection.header_len]);
+            (AccessLevel::Headers, Some(anonymizer)) => {
+                anonymizer.show_headers(packet.data, &dissection, &mut self.frames.bytes);
             }
             (AccessLevel::Anonymized, Some(anonymizer)) => {
                 let outcome =
@@ -209,14 +207,33 @@ impl View {
             // Levels below have no packet view, and no pseudonyms can be made without keys.
             _ => {}
         }
-        let row = describe(&meta, packet.link, &self.frames.bytes[start..]);
+        self.close_frame(&meta, start);
+    }
+
+    /// Appends what level `headers` shows of captured header bytes, as section R keeps them. Time, length, reason,
+    /// classes and verdicts come from `meta`: they were taken from the whole packet. False, and nothing appended,
+    /// when the batch would pass 4 GiB.
+    #[must_use]
+    pub fn push_headers(&mut self, meta: &RowMeta, headers: &[u8], anonymizer: &Anonymizer) -> bool {
+        let start = self.frames.bytes.len();
+        if u32::try_from(start + headers.len()).is_err() {
+            return false;
+        }
+        anonymizer.show_headers(headers, &dissect(self.link, headers), &mut self.frames.bytes);
+        self.close_frame(meta, start);
+        true
+    }
+
+    /// Describes the frame whose bytes were appended since `start`.
+    fn close_frame(&mut self, meta: &RowMeta, start: usize) {
+        let row = describe(meta, self.link, &self.frames.bytes[start..]);
         self.columns.push(&row);
         self.frames.close();
     }
 }
 
-/// Builds the view of `packets` at `level`. At `anonymized` an anonymizer must be given: without one, and at
-/// the levels that have no packet view, the frames stay empty and the rows hold time, length and reason only.
+/// Builds the view of `packets` at `level`. At `anonymized` and `headers` an anonymizer must be given: without one,
+/// and at the levels that have no packet view, the frames stay empty and the rows hold time, length and reason only.
 /// All packets must be of link type `link`; one of another type is denied.
 pub fn build<'a>(
     level: AccessLevel,
@@ -263,10 +280,10 @@ pub fn rekey_addresses(columns: &mut Columns, audience: &Anonymizer) {
     audience.rekey_addresses(&columns.ip_version, &columns.ethertype, &mut columns.dst);
 }
 
-/// Columns whose values a re-keying may change.
+/// Columns of the `anonymized` view whose values a re-keying may change.
 pub fn rekeyed_columns() -> impl Iterator<Item = Column> {
     Column::ALL
         .iter()
         .copied()
-        .filter(|column| column.is_pseudonymous())
+        .filter(|column| column.is_pseudonymous_at(AccessLevel::Anonymized))
 }

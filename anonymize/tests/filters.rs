@@ -1,6 +1,7 @@
 //! Filters: what they mean, what they refuse, and that evaluating columns equals asking row by row.
 
 use como_anonymize::{Bitmap, Columns, Filter, NO_VLAN, PacketRow};
+use como_policies::AccessLevel;
 use proptest::prelude::*;
 
 fn v4(a: u8, b: u8, c: u8, d: u8) -> [u8; 16] {
@@ -169,7 +170,12 @@ fn pseudonyms_are_told() {
         "ether host 2:0:0:0:0:1",
         "vlan 3",
     ] {
-        assert!(Filter::parse(text).unwrap().names_pseudonyms(), "{text}");
+        assert!(
+            Filter::parse(text)
+                .unwrap()
+                .names_pseudonyms_at(AccessLevel::Anonymized),
+            "{text}"
+        );
     }
     for text in [
         "",
@@ -181,7 +187,34 @@ fn pseudonyms_are_told() {
         "portrange 0-65535",
         "tcp[13] = 2",
     ] {
-        assert!(!Filter::parse(text).unwrap().names_pseudonyms(), "{text}");
+        assert!(
+            !Filter::parse(text)
+                .unwrap()
+                .names_pseudonyms_at(AccessLevel::Anonymized),
+            "{text}"
+        );
+    }
+    // At `headers` NIC parts alone are pseudonyms, and what is made of them.
+    for text in [
+        "ether host 2:0:0:0:0:1",
+        "ether host 33:33:ff:0:0:1",
+        "host 2001:db8::211:22ff:fe33:4455",
+        "host ff02::1:ff33:4455",
+    ] {
+        let filter = Filter::parse(text).unwrap();
+        assert!(filter.names_pseudonyms_at(AccessLevel::Headers), "{text}");
+        assert!(!filter.names_pseudonyms_at(AccessLevel::Payload), "{text}");
+    }
+    for text in [
+        "host 10.0.0.1",
+        "port 40000",
+        "vlan 3",
+        "ether host ff:ff:ff:ff:ff:ff",
+        "host 2001:db8::1",
+        "net 2001:db8::211:22ff:fe00:0/104",
+    ] {
+        let filter = Filter::parse(text).unwrap();
+        assert!(!filter.names_pseudonyms_at(AccessLevel::Headers), "{text}");
     }
 }
 

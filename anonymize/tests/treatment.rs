@@ -407,7 +407,10 @@ fn rekeying_changes_pseudonyms_and_nothing_else() {
             node.frames.offsets, partner.frames.offsets,
             "{name}: the layout is kept"
         );
-        for column in Column::ALL.iter().filter(|column| !column.is_pseudonymous()) {
+        for column in Column::ALL
+            .iter()
+            .filter(|column| !column.is_pseudonymous_at(AccessLevel::Anonymized))
+        {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             node.columns.write_le(*column, 0, 1, &mut ours);
             partner.columns.write_le(*column, 0, 1, &mut theirs);

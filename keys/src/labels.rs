@@ -58,6 +58,9 @@ pub mod mapping {
     /// Pseudonyms of the coarse level, which preserve no prefix.
     pub const COARSE_ADDRESS: &str = "coarse/address";
 
+    /// Device half of a MAC as level `headers` shows it, in interface ids and solicited-node groups too.
+    pub const HEADERS_NIC: &str = "headers/mac/nic";
+
     #[cfg(test)]
     pub(crate) const ALL: &[&str] = &[
         IPV4,
@@ -82,6 +85,7 @@ pub mod mapping {
         ICMP_ID,
         TCP_SEQUENCE,
         COARSE_ADDRESS,
+        HEADERS_NIC,
     ];
 }
 

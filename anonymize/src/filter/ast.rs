@@ -3,7 +3,10 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use como_policies::AccessLevel;
+
 use crate::columns::Column;
+use crate::treat::headers::{FIRST_NIC_BIT, is_shown_address, is_shown_mac};
 use crate::treat::port::is_exact_port;
 
 /// A filter's expression.
@@ -161,9 +164,20 @@ impl Test {
         }
     }
 
-    /// Whether its value is a pseudonym below `headers`.
-    pub(super) fn names_pseudonym(&self) -> bool {
+    /// Whether its value is a pseudonym at a level.
+    pub(super) fn names_pseudonym_at(&self, level: AccessLevel) -> bool {
         match *self {
+            _ if level == AccessLevel::Payload => false,
+            Test::Mac { mac, .. } if level == AccessLevel::Headers => !is_shown_mac(mac),
+            Test::Address {
+                version: 6,
+                prefix,
+                bits,
+                ..
+            } if level == AccessLevel::Headers => {
+                bits > FIRST_NIC_BIT && !is_shown_address(prefix.to_be_bytes())
+            }
+            _ if level == AccessLevel::Headers => false,
             Test::Address { .. } | Test::Mac { .. } | Test::Vlan(Some(_)) => true,
             // A range over all ports, or one of exact ports, means the same under every key.
             Test::Port { from, to, .. } => (from, to) != (0, u16::MAX) && !(from..=to).all(is_exact_port),

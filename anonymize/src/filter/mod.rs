@@ -21,6 +21,7 @@ mod eval;
 mod lexer;
 mod parser;
 
+use como_policies::AccessLevel;
 use thiserror::Error;
 
 use crate::bitmap::Bitmap;
@@ -107,9 +108,9 @@ impl Filter {
         self.0 == Expr::Any
     }
 
-    /// Whether it names values that are pseudonyms below `headers`: then it holds for one audience and epoch.
-    pub fn names_pseudonyms(&self) -> bool {
-        self.0.tests().any(ast::Test::names_pseudonym)
+    /// Whether it names values that are pseudonyms at a level: there it holds for one audience and epoch.
+    pub fn names_pseudonyms_at(&self, level: AccessLevel) -> bool {
+        self.0.tests().any(|test| test.names_pseudonym_at(level))
     }
 
     /// Both filters at once: what a requester's and a module's filter make together on one view.

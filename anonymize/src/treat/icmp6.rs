@@ -12,7 +12,7 @@ const PACKET_TOO_BIG: u8 = 2;
 const PARAMETER_PROBLEM: u8 = 4;
 const ECHO_REQUEST: u8 = 128;
 const ECHO_REPLY: u8 = 129;
-const ROUTER_ADVERTISEMENT: u8 = 134;
+pub(super) const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// A pointer beyond any header that a quote holds tells of payload.
 const MAX_POINTER: u32 = 1280;

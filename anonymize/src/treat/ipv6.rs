@@ -9,14 +9,14 @@ use super::{Anonymizer, Flow};
 use crate::dissect::be32;
 use crate::fields::{FieldRule, NONE, REAL};
 
-const PAD_1: u8 = 0;
-const PAD_N: u8 = 1;
+pub(super) const PAD_1: u8 = 0;
+pub(super) const PAD_N: u8 = 1;
 const ROUTER_ALERT: u8 = 5;
 const JUMBO_PAYLOAD: u8 = 0xc2;
-const HOME_ADDRESS: u8 = 0xc9;
-const ROUTING_TYPE_0: u8 = 0;
-const ROUTING_TYPE_2: u8 = 2;
-const SEGMENT_ROUTING: u8 = 4;
+pub(super) const HOME_ADDRESS: u8 = 0xc9;
+pub(super) const ROUTING_TYPE_0: u8 = 0;
+pub(super) const ROUTING_TYPE_2: u8 = 2;
+pub(super) const SEGMENT_ROUTING: u8 = 4;
 const FLOW_LABEL: u32 = 0x000f_ffff;
 
 /// IPv6 and its extension headers; addresses are in `address.rs`.

@@ -47,6 +47,7 @@ pub(crate) struct FieldKeys {
     pub(crate) sctp_tag: AesFeistel,
     pub(crate) coarse_v4: Prf,
     pub(crate) coarse_v6: Prf,
+    pub(crate) headers_nic: TableFeistel<12>,
 }
 
 impl FieldKeys {
@@ -81,6 +82,7 @@ impl FieldKeys {
             sctp_tag: AesFeistel::new(&key(label::SCTP_TAG)),
             coarse_v4: Prf::new(&key(label::COARSE_ADDRESS)),
             coarse_v6: Prf::new(&key(COARSE_ADDRESS_V6)),
+            headers_nic: TableFeistel::new(&key(label::HEADERS_NIC)),
         }
     }
 }

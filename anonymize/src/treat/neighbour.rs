@@ -7,11 +7,12 @@ use super::scale::mtu_class;
 use crate::dissect::be32;
 use crate::fields::{FieldRule, NONE, REAL};
 
-const SOURCE_LINK_ADDRESS: u8 = 1;
-const TARGET_LINK_ADDRESS: u8 = 2;
-const PREFIX_INFORMATION: u8 = 3;
-const MTU: u8 = 5;
-const RECURSIVE_DNS_SERVER: u8 = 25;
+pub(super) const SOURCE_LINK_ADDRESS: u8 = 1;
+pub(super) const TARGET_LINK_ADDRESS: u8 = 2;
+pub(super) const PREFIX_INFORMATION: u8 = 3;
+pub(super) const MTU: u8 = 5;
+pub(super) const RECURSIVE_DNS_SERVER: u8 = 25;
+pub(super) const DNS_SEARCH_LIST: u8 = 31;
 /// On-link and autonomous flags.
 const PREFIX_FLAGS: u8 = 0xc0;
 
@@ -47,23 +48,13 @@ pub(super) const RULES: &[FieldRule] = &[
 impl Anonymizer {
     /// Writes the released options one after the other; returns their length, at most that of `real`.
     pub(super) fn neighbour_options(&self, real: &[u8], out: &mut [u8]) -> usize {
-        let (mut from, mut to) = (0, 0);
-        // Dissection stopped at the first option that is broken: all of these are whole.
-        while let Some(&[kind, units]) = real[from..].first_chunk() {
-            let len = usize::from(units) * 8;
-            let (Some(option), Some(room)) = (real.get(from..from + len), out.get_mut(to..to + len)) else {
-                break;
-            };
-            if len == 0 {
-                break;
+        write_options(real, out, |kind, option, room| {
+            let released = self.neighbour_option(kind, option, room);
+            if released {
+                room[0..2].copy_from_slice(&option[0..2]);
             }
-            if self.neighbour_option(kind, option, room) {
-                room[0..2].copy_from_slice(&[kind, units]);
-                to += len;
-            }
-            from += len;
-        }
-        to
+            released
+        })
     }
 
     /// Writes one option's value; false if the option is left out (then nothing was written).
@@ -87,6 +78,31 @@ impl Anonymizer {
         }
         true
     }
+}
+
+/// Lets `write` write the options one after the other, those left out for which it returns false; returns their
+/// length, at most that of `real`.
+pub(super) fn write_options(
+    real: &[u8],
+    out: &mut [u8],
+    write: impl Fn(u8, &[u8], &mut [u8]) -> bool,
+) -> usize {
+    let (mut from, mut to) = (0, 0);
+    // Dissection stopped at the first option that is broken: all of these are whole.
+    while let Some(&[kind, units]) = real[from..].first_chunk() {
+        let len = usize::from(units) * 8;
+        let (Some(option), Some(room)) = (real.get(from..from + len), out.get_mut(to..to + len)) else {
+            break;
+        };
+        if len == 0 {
+            break;
+        }
+        if write(kind, option, room) {
+            to += len;
+        }
+        from += len;
+    }
+    to
 }
 
 /// Up to 64 bits the map preserves prefixes, and the rest of the field can be cleared, as on the wire. A longer

@@ -9,8 +9,8 @@ use crate::dissect::{be16, be32};
 use crate::fields::{FieldRule, NONE, REAL};
 
 const FLAG_ACK: u8 = 0x10;
-const END_OF_OPTIONS: u8 = 0;
-const NO_OPERATION: u8 = 1;
+pub(super) const END_OF_OPTIONS: u8 = 0;
+pub(super) const NO_OPERATION: u8 = 1;
 const MAXIMUM_SEGMENT_SIZE: u8 = 2;
 const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;

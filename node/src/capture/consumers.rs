@@ -269,13 +269,16 @@ fn view_for(
     block: &LiveBlock,
     maps: &BTreeMap<(String, u32), Arc<Anonymizer>>,
 ) -> Option<Vec<u8>> {
-    let view = if level > AccessLevel::Anonymized {
-        view::build(level, block.view.link, block.batch.packets(), None)
-    } else if audience.is_empty() {
-        return Some(feed::encode_view(&block.view, true, None));
-    } else {
-        let epoch = mapping_epoch(span(&block.view).0);
-        view::rekey(&block.view, maps.get(&(audience.to_owned(), epoch))?)
+    let map = || match audience {
+        "" => Some(&block.anonymizer),
+        _ => maps.get(&(audience.to_owned(), mapping_epoch(span(&block.view).0))),
+    };
+    let raw = |map| view::build(level, block.view.link, block.batch.packets(), map);
+    let view = match level {
+        AccessLevel::Payload => raw(None),
+        AccessLevel::Headers => raw(Some(&**map()?)),
+        _ if audience.is_empty() => return Some(feed::encode_view(&block.view, true, None)),
+        _ => view::rekey(&block.view, map()?),
     };
     Some(feed::encode_view(&view, true, None))
 }

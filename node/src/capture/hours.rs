@@ -72,6 +72,9 @@ mod tests {
     use como_anonymize::{LinkType, PacketRow, View};
     use como_policies::AccessLevel;
 
+    use como_anonymize::Anonymizer;
+    use como_keys::mapping::MappingKey;
+
     use super::*;
     use crate::trace::{Gap, GapCause, PacketBatch, SourceId};
 
@@ -91,6 +94,7 @@ mod tests {
             source: SourceId([0; 16]),
             view: Arc::new(view),
             batch: Arc::new(PacketBatch::new(1, 0, 0)),
+            anonymizer: Arc::new(Anonymizer::new(&MappingKey::from_bytes(&[7; 32]))),
             shed_before: shed_before.map(|(from_ns, to_ns)| Gap {
                 from_ns,
                 to_ns,

@@ -137,7 +137,9 @@ fn open(request: &Request, segment: &SegmentRequest) -> Result<SegmentReader, Tr
     if let Some(key) = &request.node_key {
         reader.verify(key)?;
     }
-    Ok(reader.with_keys(&segment.keys))
+    Ok(reader
+        .with_keys(&segment.keys)
+        .with_audience(request.audience(segment.mapping_epoch)))
 }
 
 /// Everything that one block gives.

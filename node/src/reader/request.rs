@@ -157,6 +157,11 @@ impl Request {
         Ok(map)
     }
 
+    /// The map that level `headers` is shown with in a mapping epoch.
+    pub fn audience(&self, mapping_epoch: u32) -> Option<Arc<Anonymizer>> {
+        self.anonymizers.get(&mapping_epoch).cloned()
+    }
+
     /// Bytes of all files, for the progress bar.
     pub fn total_bytes(&self) -> Result<u64, ReaderError> {
         let files = self

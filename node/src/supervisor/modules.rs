@@ -78,11 +78,11 @@ impl Installed {
     /// Whether its rows depend on whom pseudonyms are made for: by what it reads, or by what its own filter
     /// selects.
     pub fn has_pseudonyms(&self) -> bool {
-        let rekeyed: Vec<_> = como_anonymize::view::rekeyed_columns().collect();
-        let selects = |text: &str| Filter::parse(text).is_ok_and(|filter| filter.names_pseudonyms());
-        self.manifest.level <= AccessLevel::Anonymized
+        let level = self.manifest.level;
+        let selects = |text: &str| Filter::parse(text).is_ok_and(|filter| filter.names_pseudonyms_at(level));
+        level <= AccessLevel::Headers
             && (self.manifest.wants_frames
-                || self.manifest.columns.iter().any(|c| rekeyed.contains(c))
+                || self.manifest.columns.iter().any(|c| c.is_pseudonymous_at(level))
                 || selects(&self.manifest.filter))
     }
 

@@ -308,7 +308,7 @@ fn one_epoch<'a>(
     segments: impl Iterator<Item = &'a Segment>,
 ) -> Result<(), Refusal> {
     let epochs: BTreeSet<u32> = segments.map(|s| s.mapping_epoch).collect();
-    if level < AccessLevel::Headers && filter.names_pseudonyms() && epochs.len() > 1 {
+    if filter.names_pseudonyms_at(level) && epochs.len() > 1 {
         return Err(Refusal::BadFilter(format!(
             "the filter names pseudonyms, and the window lies in {} mapping epochs with different ones; \
              ask for each epoch by itself",

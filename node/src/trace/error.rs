@@ -45,6 +45,14 @@ pub enum TraceError {
         /// Segment id in hex.
         segment: String,
     },
+    /// Level `headers` was asked for without the audience's key.
+    #[error(
+        "no pseudonyms for the MACs of segment {segment}\nlevel headers needs the key of an audience; please report this defect"
+    )]
+    NoAudience {
+        /// Segment id in hex.
+        segment: String,
+    },
     /// The section was not retained when the segment was captured.
     #[error(
         "section {section} of segment {segment} was not retained\nset `retain` in the capture configuration to keep it from now on"

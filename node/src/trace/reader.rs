@@ -2,8 +2,9 @@
 //! others. Must never open a section that the level does not include, even where a key is at hand.
 
 use std::fs::File;
+use std::sync::Arc;
 
-use como_anonymize::{DenyReason, Frames, LinkType, RawPacket, RowMeta, View, describe};
+use como_anonymize::{Anonymizer, DenyReason, Frames, LinkType, RawPacket, RowMeta, View, describe};
 use como_keys::aead::BlockCipher;
 use como_keys::signing::VerifyingKey;
 use como_policies::{AccessLevel, Window};
@@ -30,6 +31,7 @@ pub struct SegmentReader {
     blocks_start: u64,
     blocks_end: u64,
     ciphers: Ciphers,
+    audience: Option<Arc<Anonymizer>>,
 }
 
 /// A block of an opened segment.
@@ -96,12 +98,19 @@ impl SegmentReader {
             blocks_start,
             blocks_end,
             ciphers: Ciphers::new(&ReadKeys::default()),
+            audience: None,
         })
     }
 
     /// The same, able to open what the keys allow.
     pub fn with_keys(mut self, keys: &ReadKeys) -> Self {
         self.ciphers = Ciphers::new(keys);
+        self
+    }
+
+    /// The same, with the pseudonyms that level `headers` is shown with.
+    pub fn with_audience(mut self, audience: Option<Arc<Anonymizer>>) -> Self {
+        self.audience = audience;
         self
     }
 
@@ -301,6 +310,9 @@ impl SegmentReader {
             .with(ColumnGroup::Kind);
         let known = self.anonymized(block, entry, wanted)?;
         let layer = self.layer(block, SLOT_R, "R", &self.ciphers.r)?;
+        let audience = self.audience.as_ref().ok_or_else(|| TraceError::NoAudience {
+            segment: self.header.segment.to_string(),
+        })?;
         let mut view = View::new(AccessLevel::Headers, known.link);
         let mut rest = &layer.bytes[..];
         for (row, &length) in layer.lengths.iter().enumerate() {
@@ -311,7 +323,7 @@ impl SegmentReader {
                 ts_ns: row_meta.ts_ns + u64::from(layer.finer[row]) * 1000,
                 ..RowMeta::of_row(&row_meta)
             };
-            push(&mut view, &describe(&meta, known.link, frame), frame)?;
+            fits(view.push_headers(&meta, frame, audience))?;
         }
         Ok(view)
     }
@@ -351,7 +363,7 @@ impl SegmentReader {
                 };
                 let mut described = describe(&meta, known.link, &[]);
                 described.cap_len = data.len() as u32;
-                push(&mut view, &described, &data)?;
+                fits(view.push(&described, &data))?;
             } else {
                 let packet = RawPacket {
                     ts_ns,
@@ -494,8 +506,8 @@ fn find_footer(
     Ok(scan::footer_at(file, position, length, header)?.map(|footer| (footer, position)))
 }
 
-fn push(view: &mut View, row: &como_anonymize::PacketRow, frame: &[u8]) -> Result<(), TraceError> {
-    if view.push(row, frame) {
+fn fits(pushed: bool) -> Result<(), TraceError> {
+    if pushed {
         Ok(())
     } else {
         Err(TraceError::damaged(0, "a block is longer than any may be"))

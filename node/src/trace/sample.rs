@@ -61,6 +61,7 @@ impl Sample {
         SegmentReader::open(self.file_of(&self.bytes))
             .unwrap()
             .with_keys(&self.keys)
+            .with_audience(Some(self.epoch.anonymizer.clone()))
     }
 
     pub fn file_of(&self, bytes: &[u8]) -> File {

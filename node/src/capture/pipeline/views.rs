@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use como_anonymize::View;
+use como_anonymize::{Anonymizer, View};
 
 use super::control::Counters;
 use crate::trace::{Gap, GapCause, PacketBatch, SourceId};
@@ -20,6 +20,8 @@ pub struct LiveBlock {
     pub view: Arc<View>,
     /// The raw packets, from which the views of the levels above are built, within capture.
     pub batch: Arc<PacketBatch>,
+    /// The node's own pseudonyms in the block's mapping epoch.
+    pub anonymizer: Arc<Anonymizer>,
     /// What this consumer missed just before.
     pub shed_before: Option<Gap>,
 }
@@ -47,15 +49,23 @@ impl Wanted {
 /// What a worker leaves of a block for live modules.
 pub(super) enum LiveParts {
     /// The block, for whoever is there.
-    Kept { view: View, batch: PacketBatch },
+    Kept {
+        view: View,
+        batch: PacketBatch,
+        anonymizer: Arc<Anonymizer>,
+    },
     /// Nobody was there; whoever comes next is told what it did not see.
     Skipped(Gap),
 }
 
 impl LiveParts {
-    pub fn of(view: View, batch: PacketBatch, wanted: &Wanted) -> Self {
+    pub fn of(view: View, batch: PacketBatch, anonymizer: Arc<Anonymizer>, wanted: &Wanted) -> Self {
         if wanted.get() {
-            LiveParts::Kept { view, batch }
+            LiveParts::Kept {
+                view,
+                batch,
+                anonymizer,
+            }
         } else {
             LiveParts::Skipped(unseen(&batch))
         }
@@ -88,8 +98,12 @@ impl ViewSink {
     }
 
     pub(super) fn offer(&mut self, sequence: u64, source: SourceId, live: LiveParts, counters: &Counters) {
-        let (view, batch) = match live {
-            LiveParts::Kept { view, batch } => (view, batch),
+        let (view, batch, anonymizer) = match live {
+            LiveParts::Kept {
+                view,
+                batch,
+                anonymizer,
+            } => (view, batch, anonymizer),
             LiveParts::Skipped(gap) => {
                 self.shed = Some(grown(self.shed.take(), gap));
                 return;
@@ -100,6 +114,7 @@ impl ViewSink {
             source,
             view: Arc::new(view),
             batch: Arc::new(batch),
+            anonymizer,
             shed_before: self.shed.take(),
         };
         if let Err(TrySendError::Full(block) | TrySendError::Disconnected(block)) =

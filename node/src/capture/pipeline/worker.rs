@@ -51,7 +51,7 @@ impl Worker {
             done.live = self
                 .views
                 .as_ref()
-                .map(|wanted| LiveParts::of(treated.view, job.batch, wanted));
+                .map(|wanted| LiveParts::of(treated.view, job.batch, job.anonymizer, wanted));
             if self.done.send(done).is_err() {
                 return Ok(());
             }

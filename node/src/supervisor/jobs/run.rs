@@ -78,12 +78,14 @@ impl Supervisor {
         let mut audience = match &job.work {
             Work::Query { audience, .. } | Work::Trace { audience, .. } => audience.clone(),
         };
-        if audience.is_empty() && !job.filter.is_empty() {
-            // The module asks for no pseudonym, but the asker's filter is read on the asker's own view.
+        let headers = job.view_level() == AccessLevel::Headers;
+        if audience.is_empty() && (headers || !job.filter.is_empty()) {
+            // The module asks for no pseudonym, but the asker's filter is read on the asker's own view, and the
+            // view at `headers` is made with somebody's: the asker's.
             audience = self.project_and_recipient(&job.owner)?.0;
         }
         let (lower, counters) = (job.view_level().min(job.level), AccessLevel::Aggregate);
-        let rekey = lower <= AccessLevel::Anonymized && job.view_level() > counters && !audience.is_empty();
+        let rekey = lower <= AccessLevel::Headers && job.view_level() > counters && !audience.is_empty();
         let keys = if rekey {
             self.audience_keys(&audience, &grants)?
         } else {
