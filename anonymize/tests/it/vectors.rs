@@ -51,7 +51,7 @@ fn shared() -> Option<PathBuf> {
 
 #[test]
 fn our_own_vectors() {
-    assert!(check(include_str!("vectors/cryptopan.csv"), [0, 1, 2, 3]) >= 100);
+    assert!(check(include_str!("../vectors/cryptopan.csv"), [0, 1, 2, 3]) >= 100);
 }
 
 #[test]
