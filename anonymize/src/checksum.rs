@@ -5,6 +5,8 @@ use crate::crc32c::Crc32c;
 use crate::dissect::tunnel::GRE_CHECKSUM;
 use crate::dissect::{Dissection, Layer, LayerKind, be16};
 use crate::fields::{FieldRule, NONE};
+use crate::treat::ipv4::{END_OF_OPTIONS, LOOSE_SOURCE_ROUTE, NO_OPERATION, STRICT_SOURCE_ROUTE};
+use crate::treat::ipv6::{ROUTING_TYPE_0, ROUTING_TYPE_2, SEGMENT_ROUTING};
 
 /// Checksums of every layer.
 pub(crate) const RULES: &[FieldRule] = &[FieldRule::new(
@@ -115,13 +117,12 @@ fn judge_transport(data: &[u8], layers: &[Layer], at: usize) -> Verdict {
     if is_udp && data[from + 6..from + 8] == [0, 0] {
         return Verdict::None;
     }
-    // A fragment's checksum covers other packets; one under a routing header covers the final destination.
-    let is_partial = match ip.kind {
+    // A fragment's checksum covers other packets.
+    let is_fragment = match ip.kind {
         LayerKind::Ipv4 => be16(ip.of(data), 6) & 0x3fff != 0,
-        _ => layers
-            .iter()
-            .any(|layer| matches!(layer.kind, LayerKind::Fragment | LayerKind::Routing)),
+        _ => layers.iter().any(|layer| layer.kind == LayerKind::Fragment),
     };
+    let is_partial = is_fragment || final_destination(data, layers, at, ip).is_none();
     let mut covered = upper_length(data, ip, from);
     if is_udp {
         covered = covered.min(udp_length(data, ip, from));
@@ -165,10 +166,10 @@ fn pseudo_header(data: &[u8], layers: &[Layer], at: usize) -> Sum {
         return Sum::default();
     };
     let header = ip.of(data);
-    let addresses = if ip.kind == LayerKind::Ipv4 {
-        &header[12..20]
+    let source = if ip.kind == LayerKind::Ipv4 {
+        &header[12..16]
     } else {
-        &header[8..40]
+        &header[8..24]
     };
     let from = layers[at].offset as usize;
     let length = match layers[at].kind {
@@ -176,10 +177,58 @@ fn pseudo_header(data: &[u8], layers: &[Layer], at: usize) -> Sum {
         _ => upper_length(data, ip, from),
     };
     Sum::default()
-        .bytes(addresses)
+        .bytes(source)
+        .bytes(final_destination(data, layers, at, ip).unwrap_or_default())
         .word(protocol)
         .word(length as u16)
         .word((length >> 16) as u16)
+}
+
+/// Where the packet goes in the end (RFC 1122 section 3.2.1.8, RFC 8200 section 8.1); `None` where a routing header
+/// is not understood. Its type, counters and addresses stand in released headers too.
+fn final_destination<'a>(data: &'a [u8], layers: &[Layer], at: usize, ip: &Layer) -> Option<&'a [u8]> {
+    let header = ip.of(data);
+    if ip.kind == LayerKind::Ipv4 {
+        return Some(source_route(&header[20..]).unwrap_or(&header[16..20]));
+    }
+    let routing = layers[..at]
+        .iter()
+        .rev()
+        .take_while(|layer| layer.offset > ip.offset)
+        .find(|layer| layer.kind == LayerKind::Routing)
+        .map(|layer| layer.of(data))
+        .filter(|routing| routing[3] > 0);
+    match routing {
+        None => Some(&header[24..40]),
+        Some(routing) if matches!(routing[2], ROUTING_TYPE_0 | ROUTING_TYPE_2) => {
+            routing[8..].chunks_exact(16).last()
+        }
+        Some(routing) if routing[2] == SEGMENT_ROUTING => routing.get(8..24),
+        Some(_) => None,
+    }
+}
+
+/// The last address of a source route (RFC 791) that is not at its end.
+fn source_route(options: &[u8]) -> Option<&[u8]> {
+    let mut at = 0;
+    while let Some(&kind) = options.get(at) {
+        let len = match kind {
+            END_OF_OPTIONS => return None,
+            NO_OPERATION => 1,
+            _ => usize::from(*options.get(at + 1)?),
+        };
+        let option = options.get(at..at + len)?;
+        match kind {
+            NO_OPERATION => {}
+            LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE if len >= 7 && usize::from(option[2]) <= len => {
+                return option[3..].chunks_exact(4).last();
+            }
+            _ if len < 2 => return None,
+            _ => {}
+        }
+        at += len;
+    }
+    None
 }
 
 /// The IP header that carries layer `at`.

@@ -187,6 +187,17 @@ impl Walk<'_, '_> {
     }
 }
 
+/// Bytes of padding at the end of an L2TP header that dissection found.
+pub(crate) fn l2tp_offset_padding(header: &[u8]) -> usize {
+    let flags = be16(header, 0);
+    if flags & L2TP_OFFSET == 0 {
+        return 0;
+    }
+    let optional = |flag: u16, len: usize| if flags & flag != 0 { len } else { 0 };
+    let fixed = 6 + optional(L2TP_LENGTH, 2) + optional(L2TP_SEQUENCE, 4) + 2;
+    header.len().saturating_sub(fixed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,7 +35,7 @@ pub(super) const RULES: &[FieldRule] = &[
             "none",
             "none",
             "permuted: 64 bits, bound to the real prefix",
-            "real; EUI-64 replaced",
+            "real; of EUI-64 and solicited-node groups the host's 24 bits permuted",
         ],
     ),
     FieldRule::new(

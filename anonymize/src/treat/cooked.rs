@@ -23,7 +23,12 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "Linux cooked",
         "address",
-        [NONE, NONE, "as Ethernet addresses; of other hardware zero", REAL],
+        [
+            NONE,
+            NONE,
+            "as Ethernet addresses; of other hardware zero",
+            "as Ethernet addresses; not of six bytes zero",
+        ],
     ),
     FieldRule::new("Linux cooked", "interface index", [NONE, NONE, "zero", REAL]),
     FieldRule::new("loopback", "address family", [NONE, NONE, "kept", REAL]),

@@ -22,7 +22,7 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "ICMPv6",
         "target, destination of neighbour discovery",
-        [NONE, NONE, "as IPv6 addresses", REAL],
+        [NONE, NONE, "as IPv6 addresses", "as IPv6 addresses"],
     ),
     FieldRule::new(
         "ICMPv6",

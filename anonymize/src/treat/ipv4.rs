@@ -7,12 +7,12 @@ use super::{Anonymizer, Flow};
 use crate::dissect::{be16, be32};
 use crate::fields::{FieldRule, NONE, REAL};
 
-const END_OF_OPTIONS: u8 = 0;
-const NO_OPERATION: u8 = 1;
+pub(crate) const END_OF_OPTIONS: u8 = 0;
+pub(crate) const NO_OPERATION: u8 = 1;
 const RECORD_ROUTE: u8 = 7;
 const TIMESTAMP: u8 = 68;
-const LOOSE_SOURCE_ROUTE: u8 = 131;
-const STRICT_SOURCE_ROUTE: u8 = 137;
+pub(crate) const LOOSE_SOURCE_ROUTE: u8 = 131;
+pub(crate) const STRICT_SOURCE_ROUTE: u8 = 137;
 const ROUTER_ALERT: u8 = 148;
 
 /// IPv4; addresses are in `address.rs`.

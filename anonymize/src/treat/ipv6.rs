@@ -14,9 +14,9 @@ pub(super) const PAD_N: u8 = 1;
 const ROUTER_ALERT: u8 = 5;
 const JUMBO_PAYLOAD: u8 = 0xc2;
 pub(super) const HOME_ADDRESS: u8 = 0xc9;
-pub(super) const ROUTING_TYPE_0: u8 = 0;
-pub(super) const ROUTING_TYPE_2: u8 = 2;
-pub(super) const SEGMENT_ROUTING: u8 = 4;
+pub(crate) const ROUTING_TYPE_0: u8 = 0;
+pub(crate) const ROUTING_TYPE_2: u8 = 2;
+pub(crate) const SEGMENT_ROUTING: u8 = 4;
 const FLOW_LABEL: u32 = 0x000f_ffff;
 
 /// IPv6 and its extension headers; addresses are in `address.rs`.
@@ -59,9 +59,18 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "IPv6",
         "routing header: segments",
-        [NONE, NONE, "mapped (types 0, 2, 4); other data zero", REAL],
+        [
+            NONE,
+            NONE,
+            "mapped (types 0, 2, 4); other data zero",
+            "as IPv6 addresses (types 0, 2, 4); other data zero",
+        ],
     ),
-    FieldRule::new("IPv6", "options: home address", [NONE, NONE, "mapped", REAL]),
+    FieldRule::new(
+        "IPv6",
+        "options: home address",
+        [NONE, NONE, "mapped", "as IPv6 addresses"],
+    ),
     FieldRule::new(
         "IPv6",
         "options: router alert, jumbo length",
@@ -70,7 +79,7 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "IPv6",
         "options: others",
-        [NONE, NONE, "padding of the same length", REAL],
+        [NONE, NONE, "padding of the same length", "real; padding empty"],
     ),
 ];
 

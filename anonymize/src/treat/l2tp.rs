@@ -19,6 +19,7 @@ pub(super) const RULES: &[FieldRule] = &[
         [NONE, NONE, "permuted: 16 bits, 0 kept", REAL],
     ),
     FieldRule::new("L2TP", "sequence numbers", [NONE, NONE, "zero", REAL]),
+    FieldRule::new("L2TP", "offset padding", [NONE, NONE, "zero", "zero"]),
     FieldRule::new(
         "L2TP",
         "attributes of control messages",

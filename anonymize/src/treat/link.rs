@@ -27,7 +27,12 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "Ethernet",
         "address of an IP group",
-        [NONE, NONE, "rebuilt from the anonymized group", REAL],
+        [
+            NONE,
+            NONE,
+            "rebuilt from the anonymized group",
+            "real; of a solicited-node group the host's 24 bits permuted",
+        ],
     ),
     FieldRule::new(
         "Ethernet",

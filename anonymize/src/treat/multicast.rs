@@ -22,7 +22,7 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "ICMPv6",
         "listener query and report: group, source",
-        [NONE, NONE, "as IPv6 addresses, 0 kept", REAL],
+        [NONE, NONE, "as IPv6 addresses, 0 kept", "as IPv6 addresses"],
     ),
     FieldRule::new(
         "IGMP, ICMPv6",
@@ -31,8 +31,13 @@ pub(super) const RULES: &[FieldRule] = &[
     ),
     FieldRule::new(
         "IGMP, ICMPv6",
-        "delay, robustness, interval, auxiliary data",
+        "delay, robustness, interval",
         [NONE, NONE, "zero", REAL],
+    ),
+    FieldRule::new(
+        "IGMP, ICMPv6",
+        "group record: auxiliary data",
+        [NONE, NONE, "zero", "zero"],
     ),
 ];
 

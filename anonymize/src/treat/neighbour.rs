@@ -31,17 +31,23 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "ICMPv6",
         "option: prefix, DNS server",
-        [NONE, NONE, "as IPv6 addresses; lifetimes zero", REAL],
+        [
+            NONE,
+            NONE,
+            "as IPv6 addresses; lifetimes zero",
+            "as IPv6 addresses",
+        ],
     ),
     FieldRule::new(
         "ICMPv6",
         "option: MTU",
         [NONE, NONE, "class, as next-hop MTU", REAL],
     ),
+    FieldRule::new("ICMPv6", "option: search list", [NONE, NONE, "left out", REAL]),
     FieldRule::new(
         "ICMPv6",
-        "options: search list, redirected packet, others",
-        [NONE, NONE, "left out", REAL],
+        "options: redirected packet, others",
+        [NONE, NONE, "left out", "left out"],
     ),
 ];
 
