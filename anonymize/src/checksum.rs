@@ -6,7 +6,7 @@ use crate::dissect::tunnel::GRE_CHECKSUM;
 use crate::dissect::{Dissection, Layer, LayerKind, be16};
 use crate::fields::{FieldRule, NONE};
 use crate::treat::ipv4::{END_OF_OPTIONS, LOOSE_SOURCE_ROUTE, NO_OPERATION, STRICT_SOURCE_ROUTE};
-use crate::treat::ipv6::{ROUTING_TYPE_0, ROUTING_TYPE_2, SEGMENT_ROUTING};
+use crate::treat::ipv6::{HOME_ADDRESS, PAD_1, ROUTING_TYPE_0, ROUTING_TYPE_2, SEGMENT_ROUTING};
 
 /// Checksums of every layer.
 pub(crate) const RULES: &[FieldRule] = &[FieldRule::new(
@@ -169,7 +169,7 @@ fn pseudo_header(data: &[u8], layers: &[Layer], at: usize) -> Sum {
     let source = if ip.kind == LayerKind::Ipv4 {
         &header[12..16]
     } else {
-        &header[8..24]
+        home_address(data, layers, at, ip).unwrap_or(&header[8..24])
     };
     let from = layers[at].offset as usize;
     let length = match layers[at].kind {
@@ -205,6 +205,34 @@ fn final_destination<'a>(data: &'a [u8], layers: &[Layer], at: usize, ip: &Layer
         }
         Some(routing) if routing[2] == SEGMENT_ROUTING => routing.get(8..24),
         Some(_) => None,
+    }
+}
+
+/// The home address of a mobile node, which stands for its source address (RFC 6275 section 6.3).
+fn home_address<'a>(data: &'a [u8], layers: &[Layer], at: usize, ip: &Layer) -> Option<&'a [u8]> {
+    let extensions = layers[..at]
+        .iter()
+        .rev()
+        .take_while(|layer| layer.offset > ip.offset);
+    let options = extensions
+        .filter(|layer| layer.kind == LayerKind::DestinationOptions)
+        .map(|layer| layer.of(data).get(2..).unwrap_or_default());
+    options.filter_map(home_address_option).next()
+}
+
+fn home_address_option(mut options: &[u8]) -> Option<&[u8]> {
+    loop {
+        let (kind, rest) = options.split_first()?;
+        if *kind == PAD_1 {
+            options = rest;
+            continue;
+        }
+        let (len, rest) = rest.split_first()?;
+        let value = rest.get(..usize::from(*len))?;
+        if *kind == HOME_ADDRESS && value.len() == 16 {
+            return Some(value);
+        }
+        options = &rest[value.len()..];
     }
 }
 

@@ -118,7 +118,10 @@ pub(crate) fn check_laws(link: LinkType, packet: &[u8]) -> Option<[Vec<u8>; 3]> 
     };
     let row = describe(&RowMeta::of_packet(&raw(out), &of_released), link, out);
     let row_again = describe(&RowMeta::of_row(&row), link, &again);
-    for column in Column::ALL.iter().filter(|column| !column.is_pseudonymous_at(AccessLevel::Anonymized)) {
+    for column in Column::ALL
+        .iter()
+        .filter(|column| !column.is_pseudonymous_at(AccessLevel::Anonymized))
+    {
         let values = [&row, &row_again].map(|row| {
             let mut columns = Columns::default();
             columns.push(row);

@@ -9,11 +9,11 @@ use super::{Anonymizer, Flow};
 use crate::dissect::be32;
 use crate::fields::{FieldRule, NONE, REAL};
 
-pub(super) const PAD_1: u8 = 0;
+pub(crate) const PAD_1: u8 = 0;
 pub(super) const PAD_N: u8 = 1;
 const ROUTER_ALERT: u8 = 5;
 const JUMBO_PAYLOAD: u8 = 0xc2;
-pub(super) const HOME_ADDRESS: u8 = 0xc9;
+pub(crate) const HOME_ADDRESS: u8 = 0xc9;
 pub(crate) const ROUTING_TYPE_0: u8 = 0;
 pub(crate) const ROUTING_TYPE_2: u8 = 2;
 pub(crate) const SEGMENT_ROUTING: u8 = 4;
