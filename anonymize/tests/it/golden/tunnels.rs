@@ -3,8 +3,8 @@
 
 use super::{Golden, Secret, address6, body, frame, header, mac};
 use crate::frames::{
-    BODY, INNER_DST, INNER_MAC, INNER_SRC, INNER_SRC6, MAC_B, e4, e6, ethernet, inner4, inner6, ipv4, ipv6,
-    joined, udp_to,
+    BODY, HOP, INNER_DST, INNER_MAC, INNER_SRC, INNER_SRC6, MAC_B, e4, e6, ethernet, inner4, inner6, ipv4,
+    ipv6, joined, udp_to,
 };
 
 /// The numbers that tunnels bear in these frames: 24 and 32 bits.
@@ -71,6 +71,12 @@ fn plain() -> Vec<Golden> {
             e4(ipv4(4, &ipv4(4, &ipv4(4, &ipv4(4, &ipv4(4, &inner4())))))),
             vec![body(INNER_SRC), body(BODY)],
         ),
+        frame(
+            "IPIP",
+            "a header alone in ipip",
+            e4(ipv4(4, &joined(&[&inner4()[..12], &HOP, &HOP]))),
+            vec![header(HOP)],
+        ),
         frame("6in4", "6in4", e4(ipv4(41, &inner6())), inner(true)),
         frame("6in4", "6in6", e6(ipv6(41, &inner6())), inner(true)),
         frame("4in6", "4in6", e6(ipv6(4, &inner4())), inner(false)),
@@ -126,6 +132,15 @@ fn vxlan() -> Vec<Golden> {
             "vxlan over ipv6",
             e6(ipv6(17, &packet(true))),
             secrets(true),
+        ),
+        frame(
+            "VXLAN",
+            "a frame that ends too early in vxlan",
+            e4(ipv4(
+                17,
+                &udp_to(4789, &joined(&[&[8, 0, 0, 0, 0, 0, 7, 0], &INNER_MAC, &HOP])),
+            )),
+            vec![body(HOP), body(INNER_MAC)],
         ),
         frame(
             "VXLAN",
