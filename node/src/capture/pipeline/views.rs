@@ -50,8 +50,8 @@ impl Wanted {
 pub(super) enum LiveParts {
     /// The block, for whoever is there.
     Kept {
-        view: View,
-        batch: PacketBatch,
+        view: Arc<View>,
+        batch: Arc<PacketBatch>,
         anonymizer: Arc<Anonymizer>,
     },
     /// Nobody was there; whoever comes next is told what it did not see.
@@ -62,8 +62,8 @@ impl LiveParts {
     pub fn of(view: View, batch: PacketBatch, anonymizer: Arc<Anonymizer>, wanted: &Wanted) -> Self {
         if wanted.get() {
             LiveParts::Kept {
-                view,
-                batch,
+                view: Arc::new(view),
+                batch: Arc::new(batch),
                 anonymizer,
             }
         } else {
@@ -112,8 +112,8 @@ impl ViewSink {
         let block = LiveBlock {
             sequence,
             source,
-            view: Arc::new(view),
-            batch: Arc::new(batch),
+            view,
+            batch,
             anonymizer,
             shed_before: self.shed.take(),
         };
