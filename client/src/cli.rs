@@ -75,6 +75,8 @@ pub enum Command {
     /// Look into, verify, open and plot datasets
     #[command(subcommand)]
     Dataset(DatasetCommand),
+    /// Write what an access level shows of a capture's packets: no node is needed
+    Anonymize(Anonymize),
     /// Check a node's audit log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -95,11 +97,14 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Keygen {
     /// Who you are, e.g. spiffe://consortium/university/alice
-    #[arg(long, value_name = "SPIFFE-ID")]
-    pub name: String,
+    #[arg(long, value_name = "SPIFFE-ID", required_unless_present = "anonymization")]
+    pub name: Option<String>,
     /// Folder to make for the keys [default: that of --keys]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
+    /// Make one key file for `como anonymize` instead
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["name", "out"])]
+    pub anonymization: Option<PathBuf>,
 }
 
 /// `como join`
@@ -329,6 +334,53 @@ pub struct DatasetPlot {
     /// Rows of the table to show
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub rows: usize,
+}
+
+/// `como anonymize`
+#[derive(Debug, Args)]
+pub struct Anonymize {
+    /// Access level: payload, headers and anonymized write packets, coarse and aggregate CSV rows
+    #[arg(long, value_enum, required_unless_present = "explain")]
+    pub level: Option<Level>,
+    /// Key of the pseudonyms, made by `como keygen --anonymization FILE`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key_file: Option<PathBuf>,
+    /// Capture to read (pcap or pcapng), or `-` for stdin
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath, required_unless_present = "explain")]
+    pub input: Option<PathBuf>,
+    /// File to write, or `-` for stdout
+    #[arg(value_name = "OUT", value_hint = ValueHint::FilePath, required_unless_present = "explain")]
+    pub out: Option<PathBuf>,
+    /// Format of packets [default: by OUT's extension, else that of IN]
+    #[arg(long, value_enum)]
+    pub format: Option<CaptureFormat>,
+    /// Replace OUT and the report, where they exist
+    #[arg(long)]
+    pub force: bool,
+    /// Write what was done, dropped and counted as JSON too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
+    /// IPv4 addresses by exactly this Crypto-PAn key (64 hex digits), to agree with other tools
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Crypto-PAn")]
+    pub cryptopan_key_file: Option<PathBuf>,
+    /// IPv6 addresses likewise: all 128 bits keep common prefixes, the interface id too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Crypto-PAn")]
+    pub cryptopan_key_file_v6: Option<PathBuf>,
+    /// Accept one Crypto-PAn key for both families
+    #[arg(long, help_heading = "Crypto-PAn")]
+    pub allow_shared_key: bool,
+    /// Print what LEVEL shows of each field, and do nothing else
+    #[arg(long, value_enum, value_name = "LEVEL", exclusive = true)]
+    pub explain: Option<Level>,
+}
+
+/// What packets can be written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CaptureFormat {
+    /// Classic pcap, in nanoseconds: one link type
+    Pcap,
+    /// pcapng: an interface for each link type
+    Pcapng,
 }
 
 /// `como audit ...`

@@ -3,6 +3,7 @@
 //! Owns the asker's side: keys and profiles, signed requests, the connection to a node, datasets on
 //! disk. Must never depend on the node's code: what both share are the formats and the API schema.
 
+pub mod anonymize;
 pub mod answer;
 pub mod blocking;
 pub mod cli;

@@ -71,12 +71,18 @@ impl Anonymizer {
 
     /// The pseudonym of an IPv6 address.
     pub fn map_v6(&self, address: u128) -> u128 {
+        if self.keys.ipv6_whole {
+            return self.keys.ipv6_prefix.map(address);
+        }
         let (prefix, interface) = split(address);
         let mapped = self.keys.ipv6_prefix.map_prefix(prefix);
         join(mapped, self.keys.ipv6_interface.map64(interface, prefix))
     }
 
     pub(super) fn map_v6_pair(&self, addresses: [u128; 2]) -> [u128; 2] {
+        if self.keys.ipv6_whole {
+            return addresses.map(|address| self.keys.ipv6_prefix.map(address));
+        }
         let parts = addresses.map(split);
         let prefixes = parts.map(|(prefix, _)| prefix);
         let interfaces = self

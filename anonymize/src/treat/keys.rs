@@ -22,6 +22,8 @@ pub(crate) struct FieldKeys {
     pub(crate) ipv4: CryptoPan4,
     pub(crate) ipv6_prefix: CryptoPan6,
     pub(crate) ipv6_interface: AesFeistel,
+    /// Whether `ipv6_prefix` maps the interface id too, instead of `ipv6_interface`.
+    pub(crate) ipv6_whole: bool,
     pub(crate) mac_vendor: TableFeistel<11>,
     pub(crate) mac_nic: TableFeistel<12>,
     pub(crate) mac_tweak: Prf,
@@ -57,6 +59,7 @@ impl FieldKeys {
             ipv4: CryptoPan4::new(&keys.subkey::<32>(label::IPV4)),
             ipv6_prefix: CryptoPan6::new(&keys.subkey::<32>(label::IPV6_PREFIX)),
             ipv6_interface: AesFeistel::new(&key(label::IPV6_IID)),
+            ipv6_whole: false,
             mac_vendor: TableFeistel::new(&key(label::MAC_OUI)),
             mac_nic: TableFeistel::new(&key(label::MAC_NIC)),
             mac_tweak: Prf::new(&key(MAC_NIC_TWEAK)),

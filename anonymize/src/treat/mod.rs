@@ -6,6 +6,7 @@
 mod address;
 mod arp;
 pub(crate) mod cooked;
+mod exact;
 mod gre;
 mod gtp;
 pub(crate) mod headers;

@@ -1,5 +1,7 @@
 //! `como keygen` and `como join`: becoming known to a node.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::Context;
@@ -9,7 +11,10 @@ use crate::keys::Bundle;
 use crate::profile;
 
 pub fn keygen(context: &Context, args: &Keygen) -> Result<()> {
-    let name = args.name.parse()?;
+    if let Some(file) = &args.anonymization {
+        return anonymization_key(context, file);
+    }
+    let name = args.name.as_deref().unwrap_or_default().parse()?;
     let dir = match &args.out {
         Some(dir) => dir.clone(),
         None => context.keys_dir()?,
@@ -31,6 +36,17 @@ pub fn keygen(context: &Context, args: &Keygen) -> Result<()> {
     context
         .output
         .result(&json!({ "name": card.name, "keys": dir, "card": path }), &text);
+    Ok(())
+}
+
+fn anonymization_key(context: &Context, file: &Path) -> Result<()> {
+    crate::anonymize::generate_key(file)?;
+    let text = format!(
+        "Made {file}. Keep it: the same key makes the same pseudonyms, and whoever has it can undo them.\n\
+         Next: `como anonymize --level anonymized --key-file {file} IN OUT`.\n",
+        file = file.display()
+    );
+    context.output.result(&json!({ "key": file }), &text);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! Owns what a person sees of each command; must never speak to a node or open a file but through the
 //! library's modules, nor exit the process.
 
+mod anonymize;
 mod audit;
 mod dataset;
 mod keys;
@@ -42,6 +43,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Status => node::status(&context),
         Command::Catalog => node::catalog(&context),
         Command::Dataset(command) => dataset::run(&context, command),
+        Command::Anonymize(args) => anonymize::run(&context, &args),
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(&context, &args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::man(&context, &dir),

@@ -8,13 +8,13 @@ use como_dataset::{Batch, PacketBatch, Schema, Value};
 
 use super::{ConvertError, Sink, columns, packet_rows, text};
 
-pub(super) struct Csv<W> {
+pub(crate) struct Csv<W> {
     out: W,
     line: String,
 }
 
 impl<W: Write> Csv<W> {
-    pub(super) fn new(mut out: W, schema: &Schema) -> Result<Self, ConvertError> {
+    pub(crate) fn new(mut out: W, schema: &Schema) -> Result<Self, ConvertError> {
         let mut line = String::new();
         for (i, field) in columns(schema).iter().enumerate() {
             separate(&mut line, i);

@@ -22,6 +22,8 @@ use como_dataset::{
     Batch, Chunk, ColumnData, ColumnKind, DatasetError, DatasetReader, Field, PacketBatch, Schema,
 };
 
+pub(crate) use csv::Csv;
+
 /// Bytes gathered before they are written out.
 const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
 
@@ -118,7 +120,7 @@ pub enum ConvertError {
 }
 
 /// What one format does with a dataset: a beginning, rows or packets, an end.
-trait Sink {
+pub(crate) trait Sink {
     fn table(&mut self, batch: &Batch) -> Result<(), ConvertError>;
     fn packets(&mut self, batch: &PacketBatch) -> Result<(), ConvertError>;
     fn finish(&mut self) -> Result<(), ConvertError>;
