@@ -124,10 +124,10 @@ impl Summary {
                 count(self.late_packets)
             );
         }
-        if self.dropped_records > 0 {
+        if self.format_in == Format::Pcapng {
             let _ = writeln!(
                 text,
-                "  dropped  {} records that are no packets",
+                "  dropped  {} records that are no packets, and every name and comment",
                 count(self.dropped_records)
             );
         }

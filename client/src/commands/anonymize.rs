@@ -171,7 +171,8 @@ fn replace<T>(path: &Path, force: bool, write: impl FnOnce(&mut File) -> Result<
         .suffix(".part")
         .permissions(Permissions::from_mode(OUTPUT_MODE))
         .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .map_err(failed)?;
+        // Its own words name a file that nobody knows.
+        .map_err(|error| failed(error.kind().into()))?;
     let written = write(part.as_file_mut())?;
     let persisted = match force {
         true => part.persist(path),

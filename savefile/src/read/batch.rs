@@ -42,7 +42,7 @@ impl Batch {
         self.places.is_empty()
     }
 
-    /// Records that were no packets.
+    /// Records that are no packets, and do not tell how packets are written: statistics, names, secrets.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
@@ -71,6 +71,7 @@ impl<R: Read> Reader<R> {
     }
 
     fn gather(&mut self, batch: &mut Batch) -> io::Result<Progress> {
+        let mut read_any = false;
         loop {
             let found = match self.current.take() {
                 Some(found) => found,
@@ -94,16 +95,18 @@ impl<R: Read> Reader<R> {
                     });
                     self.window.consume(record_bytes);
                 }
+                Found::Frame { record_bytes } => self.window.consume(record_bytes),
                 Found::Skipped { record_bytes } => {
                     batch.skipped += 1;
                     self.window.consume(record_bytes);
                 }
                 // In a sealed window this is the end of the buffer, or damage that shows again in the next call.
-                _ if !batch.is_empty() || batch.skipped > 0 => return Ok(Progress::More),
+                _ if read_any => return Ok(Progress::More),
                 Found::End => return Ok(Progress::Ended(End::Clean)),
                 Found::Truncated => return Ok(Progress::Ended(End::Truncated)),
                 Found::Corrupt => return Ok(Progress::Ended(End::Corrupt)),
             }
+            read_any = true;
             // From the first record on, places in the buffer must hold.
             self.window.seal(true);
         }

@@ -66,6 +66,10 @@ enum Found {
         data_bytes: usize,
         record_bytes: usize,
     },
+    /// How packets are written: a section, an interface.
+    Frame {
+        record_bytes: usize,
+    },
     Skipped {
         record_bytes: usize,
     },
@@ -155,7 +159,7 @@ impl<R: Read> Reader<R> {
                 };
                 Record::Packet(packet, self.window.offset() + record_bytes as u64)
             }
-            Found::Skipped { .. } => Record::Skipped,
+            Found::Frame { .. } | Found::Skipped { .. } => Record::Skipped,
             Found::End => Record::End(End::Clean),
             Found::Truncated => Record::End(End::Truncated),
             Found::Corrupt => Record::End(End::Corrupt),
@@ -164,7 +168,12 @@ impl<R: Read> Reader<R> {
 
     /// Passes the record that was peeked. There is nothing beyond an end.
     pub fn advance(&mut self) {
-        if let Some(Found::Packet { record_bytes, .. } | Found::Skipped { record_bytes }) = self.current {
+        if let Some(
+            Found::Packet { record_bytes, .. }
+            | Found::Frame { record_bytes }
+            | Found::Skipped { record_bytes },
+        ) = self.current
+        {
             self.window.consume(record_bytes);
             self.current = None;
         }

@@ -79,10 +79,11 @@ impl Pcapng {
         let record = match kind {
             INTERFACE => self
                 .interface(block)
-                .map(|()| Found::Skipped { record_bytes: length }),
+                .map(|()| Found::Frame { record_bytes: length }),
             ENHANCED_PACKET => self.packet(block, self.order.u32(block, 8)),
             OLD_PACKET => self.packet(block, self.order.u16(block, 8).into()),
             SIMPLE_PACKET => self.simple_packet(block),
+            SECTION_HEADER => Some(Found::Frame { record_bytes: length }),
             _ => Some(Found::Skipped { record_bytes: length }),
         };
         let record = record.unwrap_or(Found::Corrupt);

@@ -81,6 +81,24 @@ pub fn command(command: &mut Command) -> Result<Cost, String> {
     Err(format!("{program} ended with {}: {last}", output.status))
 }
 
+/// Largest resident memory of a command, bytes: `time` (Debian package of that name) watches it.
+pub fn peak_bytes(command: &Command) -> Result<f64, String> {
+    let output = Command::new("/usr/bin/time")
+        .args(["-f", "%M"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .output()
+        .map_err(|e| format!("/usr/bin/time does not start: {e}; `make setup-bench` installs it"))?;
+    let words = String::from_utf8_lossy(&output.stderr);
+    let last = words.lines().next_back().unwrap_or_default();
+    match last.trim().parse::<f64>() {
+        Ok(kib) if output.status.success() => Ok(kib * 1024.0),
+        _ => Err(format!("{command:?} ended with {}: {last}", output.status)),
+    }
+}
+
 /// Processor time of all children that ended and were waited for, with their own.
 fn children_cpu_s() -> f64 {
     // Documented to fail for a wrong `who` only.

@@ -31,6 +31,11 @@ pub fn tcpdump_copy(trace: &Path, scratch: &Path) -> Result<Cost, String> {
     measure::command(as_ourselves(&mut command))
 }
 
+/// `cp`: the limit of everything that reads a file and writes one.
+pub fn cp(trace: &Path, scratch: &Path) -> Result<Cost, String> {
+    measure::command(Command::new("cp").arg(trace).arg(scratch.join("copy")))
+}
+
 /// A copy of the trace that libtrace does not abort on.
 pub fn for_libtrace(trace: &Path, scratch: &Path) -> Result<PathBuf, String> {
     found("traceanon")?;

@@ -25,6 +25,8 @@ pub enum Aim {
     AtMost(f64),
     /// Ours against the peer's.
     RatioAtMost(f64),
+    /// Ours against the peer's.
+    RatioAtLeast(f64),
 }
 
 /// One figure.
@@ -60,6 +62,7 @@ impl Row {
             Aim::AtLeast(aim) => ours >= aim,
             Aim::AtMost(aim) => ours <= aim,
             Aim::RatioAtMost(aim) => self.ratio().is_some_and(|ratio| ratio <= aim),
+            Aim::RatioAtLeast(aim) => self.ratio().is_some_and(|ratio| ratio >= aim),
         }
     }
 
@@ -102,6 +105,7 @@ impl std::fmt::Display for Aim {
             Self::AtLeast(aim) => write!(f, ">= {}", human(*aim)),
             Self::AtMost(aim) => write!(f, "<= {}", human(*aim)),
             Self::RatioAtMost(aim) => write!(f, "<= {aim}x peer"),
+            Self::RatioAtLeast(aim) => write!(f, ">= {aim}x peer"),
         }
     }
 }
@@ -154,6 +158,10 @@ mod tests {
             row(Ok(10.0), Some(Err("not installed".into())), aim).verdict(),
             "short"
         );
+        assert_eq!(row(Ok(10.0), None, aim).verdict(), "short");
+        let aim = Aim::RatioAtLeast(5.0);
+        assert_eq!(row(Ok(10.0), Some(Ok(2.0)), aim).verdict(), "ok");
+        assert_eq!(row(Ok(9.9), Some(Ok(2.0)), aim).verdict(), "short");
         assert_eq!(row(Ok(10.0), None, aim).verdict(), "short");
     }
 

@@ -20,8 +20,8 @@ pub const NAMES: &[&str] = &[
     "trace on disk per byte of pcap",
 ];
 
-/// The original CoMo: an on-demand run over 885 k packets in 0.16 s at its best.
-const ORIGINAL_ON_DEMAND_PACKETS_PER_S: f64 = 885_000.0 / 0.16;
+/// Fewest packets/s on demand: five times the original CoMo, which does 885 k packets in 0.16 to 0.19 s.
+const AIM_ON_DEMAND_PACKETS_PER_S: f64 = 25e6;
 /// Longest ingest before the first measurement.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -61,8 +61,8 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
             ours: rate(&traffic),
             unit: "packets/s",
             peer: None,
-            aim: Aim::AtLeast(ORIGINAL_ON_DEMAND_PACKETS_PER_S),
-            note: "aim: the original CoMo's best; ours from `como query` to the sealed dataset on the partner's disk".into(),
+            aim: Aim::AtLeast(AIM_ON_DEMAND_PACKETS_PER_S),
+            note: "the original CoMo does 4.7-5.5 M; ours from `como query` to the sealed dataset on the partner's disk".into(),
         },
         Row {
             name: NAMES[1],

@@ -3,8 +3,10 @@
 
 mod anonymize;
 mod archive;
+mod cipher;
 mod ingest;
 mod modules;
+mod pending;
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +30,9 @@ type Group = (&'static [&'static str], fn(&Bench) -> Vec<Row>);
 const GROUPS: &[Group] = &[
     (ingest::NAMES, ingest::rows),
     (archive::NAMES, archive::rows),
+    (cipher::NAMES, cipher::rows),
     (anonymize::NAMES, anonymize::rows),
+    (pending::NAMES, pending::rows),
 ];
 
 /// Measures every group that has a row whose name contains `only`, and gives those rows.

@@ -1,0 +1,105 @@
+//! Figures that the project aims at and does not measure yet. Each stands in the table as short, with the part that
+//! is missing: a figure that nobody measures must not look like one that is reached.
+
+use super::Bench;
+use crate::row::{Aim, Peer, Row};
+
+/// Names of these rows.
+pub const NAMES: &[&str] = &[
+    "live capture, 100-900 k packets/s, lost",
+    "live capture, 100-900 k packets/s, cores",
+    "one flow in 4 GB, cold cache",
+    "one flow in 1, 4, 16 GB, per GB",
+    "1 % of a window, cached",
+    "whole window back to pcap",
+    "index, of captured bytes",
+    "host's share per packet and module",
+    "traffic, topports, flowcount in the sandbox",
+    "on-demand topaddr, re-keyed",
+    "submit to first result",
+];
+
+/// Unit, peer, aim, and which part is missing.
+type Pending = (&'static str, Option<&'static str>, Aim, &'static str);
+
+const PENDING: [Pending; NAMES.len()] = [
+    (
+        "packets",
+        Some("best of tcpdump, dumpcap, netsniff-ng, stenographer"),
+        Aim::RatioAtMost(1.0),
+        "a load generator for a veth pair, and the peers on the other end",
+    ),
+    (
+        "core-ns/packet",
+        Some("best of tcpdump, dumpcap, netsniff-ng, stenographer"),
+        Aim::Report,
+        "a load generator for a veth pair, and the peers on the other end",
+    ),
+    (
+        "ms",
+        Some("tcpdump -r"),
+        Aim::AtMost(100.0),
+        "a 4 GB trace, a dropped page cache, and an index to find one flow by",
+    ),
+    (
+        "ms/GB",
+        None,
+        Aim::AtMost(2.0),
+        "traces of 1, 4 and 16 GB, and an index to find one flow by",
+    ),
+    (
+        "packets/s",
+        Some("tcpdump -r"),
+        Aim::RatioAtLeast(1.0),
+        "a filter that selects 1 % of any given trace",
+    ),
+    (
+        "bytes/s",
+        Some("open + decompress alone, 2 cores"),
+        Aim::RatioAtLeast(0.7),
+        "`como-node trace export`, and the bare loop beside it",
+    ),
+    (
+        "bytes/byte",
+        Some("stenographer: 0.047"),
+        Aim::AtMost(0.01),
+        "an index in the trace",
+    ),
+    (
+        "ns/packet",
+        None,
+        Aim::AtMost(12.0),
+        "a module that does nothing, beside the runtime without one",
+    ),
+    (
+        "ns/packet",
+        Some("the same function, native"),
+        Aim::Report,
+        "the guests' functions built natively, over the same view",
+    ),
+    ("packets/s", None, Aim::AtLeast(8e6), "the module topaddr"),
+    (
+        "s",
+        None,
+        Aim::AtMost(1.0),
+        "a clock from submission to the first row, less the interval",
+    ),
+];
+
+pub fn rows(_: &Bench) -> Vec<Row> {
+    NAMES
+        .iter()
+        .zip(PENDING)
+        .map(|(&name, (unit, peer, aim, missing))| Row {
+            name,
+            ours: Err(format!("not yet measured: missing is {missing}")),
+            unit,
+            peer: peer.map(|name| Peer {
+                name,
+                figure: Err("not yet measured".into()),
+            }),
+            aim,
+            note: String::new(),
+        })
+        .collect()
+}
