@@ -62,8 +62,9 @@ struct Ready {
 }
 
 struct Failed {
-  what @0 :Text;
-  fix  @1 :Text;
+  what    @0 :Text;
+  fix     @1 :Text;
+  lasting @2 :Bool;   # starting again mends nothing: the operator has to
 }
 
 # ---------------------------------------------------------------- capture

@@ -27,9 +27,9 @@ pub fn run(arguments: &RoleArguments) -> Result<(), RoleFailed> {
     };
     // A second sender for what goes wrong: the role itself owns the first.
     let mut last_words = link::control().ok().map(|(sender, _)| sender);
-    start(arguments, &mut control, commands).map_err(|what| {
+    start(arguments, &mut control, commands).map_err(|failure| {
         if let Some(sender) = &mut last_words {
-            let _ = sender.send_bytes(&messages::failed(&what), &[]);
+            let _ = sender.send_bytes(&messages::failed(&failure.what, failure.lasting), &[]);
         }
         RoleFailed
     })
@@ -37,11 +37,24 @@ pub fn run(arguments: &RoleArguments) -> Result<(), RoleFailed> {
 
 type Text = String;
 
+/// Why a role ends.
+struct Failure {
+    what: Text,
+    /// Starting it again mends nothing.
+    lasting: bool,
+}
+
+impl From<Text> for Failure {
+    fn from(what: Text) -> Self {
+        Self { what, lasting: false }
+    }
+}
+
 fn start(
     arguments: &RoleArguments,
     control: &mut LinkSender,
     mut commands: LinkReceiver,
-) -> Result<(), Text> {
+) -> Result<(), Failure> {
     let say = |e: &dyn std::fmt::Display| e.to_string();
     let first = commands
         .recv()
@@ -52,7 +65,10 @@ fn start(
         Role::Capture => {
             let source = capture::open(&first).map_err(|e| say(&e))?;
             let control = confine(arguments, control, Needs::default())?;
-            capture::run(control, commands, &first, source).map_err(|e| say(&e))
+            capture::run(control, commands, &first, source).map_err(|e| Failure {
+                what: say(&e),
+                lasting: e.is_lasting(),
+            })
         }
         Role::Storage => {
             let folders = folders(&first, false).map_err(|e| say(&e))?;
@@ -62,11 +78,11 @@ fn start(
                 bind_port: None,
             };
             let control = confine(arguments, control, needs)?;
-            storage::run(control, commands, &first).map_err(|e| say(&e))
+            Ok(storage::run(control, commands, &first).map_err(|e| say(&e))?)
         }
         Role::Export => {
             let control = confine(arguments, control, Needs::default())?;
-            export::run(control, commands).map_err(|e| say(&e))
+            Ok(export::run(control, commands).map_err(|e| say(&e))?)
         }
         Role::Reader => {
             let needs = Needs {
@@ -74,11 +90,11 @@ fn start(
                 ..Needs::default()
             };
             let control = confine(arguments, control, needs)?;
-            reader::run(control, commands, &first).map_err(|e| say(&e))
+            Ok(reader::run(control, commands, &first).map_err(|e| say(&e))?)
         }
         Role::Runner => {
             let control = confine(arguments, control, Needs::default())?;
-            runner::run(control, commands, &first).map_err(|e| say(&e))
+            Ok(runner::run(control, commands, &first).map_err(|e| say(&e))?)
         }
         Role::Query => {
             let mut start = query_parameters(&first).map_err(|e| say(&e))?;
@@ -96,7 +112,7 @@ fn start(
                     ..Needs::default()
                 },
             )?;
-            query::run(control, commands, start).map_err(|e| say(&e))
+            Ok(query::run(control, commands, start).map_err(|e| say(&e))?)
         }
     }
 }

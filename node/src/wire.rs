@@ -58,13 +58,14 @@ pub fn ready(sandbox: &str) -> Vec<u8> {
 }
 
 /// `Up.failed`: what went wrong and what to do. An error's text has two lines; the second is the fix.
-pub fn failed(error: &impl std::fmt::Display) -> Vec<u8> {
-    let text = error.to_string();
-    let (what, fix) = text.split_once('\n').unwrap_or((&text, ""));
+/// `lasting`: starting again mends nothing.
+pub fn failed(error: &str, lasting: bool) -> Vec<u8> {
+    let (what, fix) = error.split_once('\n').unwrap_or((error, ""));
     up(|message| {
         let mut failed = message.init_failed();
         failed.set_what(what);
         failed.set_fix(fix);
+        failed.set_lasting(lasting);
     })
 }
 
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn an_error_of_two_lines_becomes_what_and_fix() {
-        let bytes = failed(&"disk is full\nfree some space");
+        let bytes = failed("disk is full\nfree some space", false);
         let message = como_capnp::read_message(&bytes).unwrap();
         let up: wire::up::Reader<'_> = message.get_root().unwrap();
         let wire::up::Which::Failed(failed) = up.which().unwrap() else {

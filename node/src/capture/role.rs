@@ -18,7 +18,7 @@ use super::pipeline::{Pipeline, PipelineConfig, PipelineError, ViewSink, Wanted}
 use super::source::{FileSource, LiveConfig, LiveSource, Pace, PacketSource, SourceError};
 use super::uplink::{Answer, Resume, Uplink};
 use crate::link::{Frame, LinkError, LinkReceiver, LinkSender};
-use crate::trace::{EpochKeys, Retain, RunKey, SourceId};
+use crate::trace::{EpochKeys, GapCause, Retain, RunKey, SourceId};
 use crate::wire::{self as messages, array, text};
 
 /// How often the loop looks around when no item comes.
@@ -60,6 +60,16 @@ pub enum CaptureError {
     /// Storage has something else than what capture continues.
     #[error("storage refuses: {0}\nCapture starts again from what storage has.")]
     Refused(String),
+}
+
+impl CaptureError {
+    /// Whether starting capture again mends nothing: the operator named a file that is no capture, or changed it.
+    pub fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Source(SourceError::Format { .. } | SourceError::Shrunk { .. })
+        )
+    }
 }
 
 /// A source that is open, though not a packet of it was read: opened before the sandbox closes.
@@ -226,6 +236,18 @@ fn retain(level: u8) -> capnp::Result<Retain> {
         .ok_or_else(|| capnp::Error::failed("retain is not a section".into()))
 }
 
+/// What the status says of a file that does not read to its end.
+fn damage_warning(cause: GapCause) -> &'static str {
+    match cause {
+        GapCause::SourceTruncated => {
+            "the source ends inside a packet: all before it is stored, what is missing is a gap of unknown size"
+        }
+        _ => {
+            "the source has bytes that are no packet: all before them is stored, all after them is a gap of unknown size"
+        }
+    }
+}
+
 struct Role {
     control: LinkSender,
     commands: Receiver<Command>,
@@ -361,6 +383,9 @@ impl Role {
                 0
             });
             report.set_source_done(over);
+            if let Some(cause) = pipeline.source_damage() {
+                report.set_warning(damage_warning(cause));
+            }
         });
         self.say(&message);
     }

@@ -91,7 +91,7 @@ impl Supervisor {
             (_, Which::Failed(failed)) => {
                 let failed = failed?;
                 let what = format!("{}\n{}", text(failed.get_what())?, text(failed.get_fix())?);
-                self.role_failed(from, role, what);
+                self.role_failed(from, role, what, failed.get_lasting());
             }
             (_, Which::Stopped(())) => {}
             (Role::Capture, Which::CertifyRun(key)) => self.certify(from, array(key?)?)?,
@@ -163,7 +163,7 @@ impl Supervisor {
         }
     }
 
-    fn role_failed(&mut self, id: ChildId, role: Role, what: String) {
+    fn role_failed(&mut self, id: ChildId, role: Role, what: String, lasting: bool) {
         let Some(child) = self.children.get(id) else {
             return;
         };
@@ -173,10 +173,14 @@ impl Supervisor {
             Purpose::Job(job) => self.job_failed(&job, role, &what),
             _ => {
                 let first_start = !self.roles.ready_once.contains(role.name());
-                if first_start && core {
+                if core && (first_start || lasting) {
                     self.failure.get_or_insert_with(|| what.clone());
                 }
                 self.roles.failures.insert(role.name(), what);
+                if core && lasting {
+                    // Better to stop and say why than to start it again for ever.
+                    self.stop_all();
+                }
             }
         }
     }

@@ -26,6 +26,15 @@ pub enum OpenError {
     /// Nothing in it.
     #[error("it is empty\ngive a capture written by tcpdump, dumpcap or Wireshark")]
     Empty,
+    /// A directory.
+    #[error("it is a folder\nname one capture in it")]
+    Folder,
+    /// The header, or what begins like one, is not whole.
+    #[error("it ends before its header does\ngive a capture that is whole")]
+    CutHeader,
+    /// It begins like a pcapng file and goes on otherwise.
+    #[error("its header makes no sense\ngive a capture written by tcpdump, dumpcap or Wireshark")]
+    BadHeader,
     /// Something else.
     #[error("it starts with neither magic number\ngive a capture written by tcpdump, dumpcap or Wireshark")]
     NoCapture,
@@ -99,11 +108,20 @@ impl<R: Read> Reader<R> {
         if head.is_empty() {
             return Err(OpenError::Empty);
         }
-        let parser = if let Some(pcapng) = Pcapng::parse(head) {
+        let is_cut = head.len() < FILE_HEADER_BYTES;
+        let parser = if let Some(mut pcapng) = Pcapng::parse(head) {
+            // The section header is the first block, whole.
+            match pcapng.next(&mut window)? {
+                Found::Frame { .. } => {}
+                Found::Truncated => return Err(OpenError::CutHeader),
+                _ => return Err(OpenError::BadHeader),
+            }
             Parser::Pcapng(pcapng)
         } else if let Some(pcap) = Pcap::parse(head) {
             window.consume(FILE_HEADER_BYTES);
             Parser::Pcap(pcap)
+        } else if is_cut {
+            return Err(OpenError::CutHeader);
         } else {
             return Err(OpenError::NoCapture);
         };

@@ -2,8 +2,10 @@
 //! Must never hold packets.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+use crate::trace::GapCause;
 
 /// How often a wait looks at the stop flag.
 const WAKE: Duration = Duration::from_millis(50);
@@ -15,6 +17,8 @@ pub(super) struct Control {
     /// One more than the highest acknowledged sequence.
     acknowledged: Mutex<u64>,
     changed: Condvar,
+    /// Why a file source did not read to its end.
+    pub damage: OnceLock<GapCause>,
     pub counters: Counters,
     pub newest: Newest,
 }

@@ -145,6 +145,9 @@ impl Dispatch {
 
     fn take_gap(&mut self, gap: Gap) -> Result<(), PipelineError> {
         Counters::add(&self.control.counters.lost_packets, gap.packets.unwrap_or(0));
+        if matches!(gap.cause, GapCause::SourceTruncated | GapCause::SourceCorrupt) {
+            let _ = self.control.damage.set(gap.cause); // A source ends with the first.
+        }
         self.flush()?;
         let full = self.gaps.len() >= MAX_GAPS_PER_BLOCK;
         match self

@@ -10,6 +10,8 @@
 
 mod control;
 mod dispatch;
+#[cfg(debug_assertions)]
+pub mod fault;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -28,7 +30,7 @@ pub use control::{Counters, Snapshot};
 pub use views::{LiveBlock, ViewSink, Wanted};
 
 use crate::capture::source::{PacketSource, SourceError};
-use crate::trace::{EpochKeys, ResumePoint, Retain, RunKey, SealedItem, SourceId, TraceError};
+use crate::trace::{EpochKeys, GapCause, ResumePoint, Retain, RunKey, SealedItem, SourceId, TraceError};
 use control::Control;
 
 /// Most worker threads of one pipeline.
@@ -225,6 +227,11 @@ impl Pipeline {
     /// The newest packet time in a sealed block, ns since the Unix epoch; 0: none yet.
     pub fn newest_ns(&self) -> u64 {
         self.control.newest.get()
+    }
+
+    /// Why a file source did not read to its end, where it did not.
+    pub fn source_damage(&self) -> Option<GapCause> {
+        self.control.damage.get().copied()
     }
 
     /// What was done so far.

@@ -61,6 +61,8 @@ fn treat_with(
 }
 
 fn treat_packet(packet: &RawPacket<'_>, anonymizer: &Anonymizer, frame: &mut Vec<u8>) -> (RowMeta, usize) {
+    #[cfg(debug_assertions)]
+    super::fault::strike(packet.data);
     let dissection = dissect(packet.link, packet.data);
     let mut meta = RowMeta::of_packet(packet, &dissection);
     meta.ts_ns = floored(packet.ts_ns);

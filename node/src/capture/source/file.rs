@@ -53,6 +53,12 @@ pub(super) fn identity(name: &str, file: &mut File) -> std::io::Result<SourceId>
 impl FileSource {
     /// The id under which storage keeps the file's resume point.
     pub fn id(name: &str, file: &mut File) -> Result<SourceId, SourceError> {
+        if file.metadata().is_ok_and(|about| about.is_dir()) {
+            return Err(SourceError::Format {
+                name: name.to_owned(),
+                what: OpenError::Folder,
+            });
+        }
         identity(name, file).map_err(|error| SourceError::Io {
             name: name.to_owned(),
             error,
