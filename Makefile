@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup setup-demo setup-bench guests build demo test fmt fmt-check lint doc bench bench-micro schema clean
+.PHONY: help setup setup-demo setup-bench guests build demo test fmt fmt-check lint doc bench bench-micro schema regenerate clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench-micro: setup ## Micro benchmarks of the crates
 
 schema: ## Compile the Cap'n Proto schemas after a change (Debian package capnproto)
 	@capnp/regenerate.sh
+
+regenerate: setup ## Write docs/configuration.md anew after a change of the table of keys
+	cargo run -q -p como-tests --bin como-regenerate configuration
 
 clean: ## Remove what was built
 	cargo clean

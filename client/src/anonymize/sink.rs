@@ -12,7 +12,7 @@ use como_savefile::{Encoder, Format, Resolution, Section};
 
 use super::treat::{Treatment, Work};
 use super::{Summary, failed_output};
-use crate::convert::{ConvertError, Csv, Sink as _};
+use crate::convert::{self, ConvertError, Csv, Lines, Sink as _};
 use crate::error::{ClientError, Result};
 
 /// Link type of a pcap file that was made of a pcapng file without packets: Ethernet.
@@ -91,7 +91,7 @@ impl<W: Write> Takes for Packets<W> {
 
 /// Rows of hours, as CSV.
 pub(super) struct Tables<'a, W: Write> {
-    csv: Csv<BufWriter<W>>,
+    csv: Lines<BufWriter<W>, Csv>,
     treatment: &'a Treatment,
     bins: Bins,
     rows: u64,
@@ -110,7 +110,7 @@ impl<'a, W: Write> Tables<'a, W> {
         let fields = tables::fields(treatment.level()).unwrap_or_default();
         let schema = Schema::Table([time].into_iter().chain(fields).collect());
         Ok(Self {
-            csv: Csv::new(BufWriter::new(out), &schema).map_err(of_convert)?,
+            csv: convert::csv(BufWriter::new(out), &schema).map_err(of_convert)?,
             treatment,
             bins: Bins::default(),
             rows: 0,

@@ -2,84 +2,50 @@
 //!
 //! Owns quoting; must never change a value to please a spreadsheet.
 
-use std::{fmt::Write as _, io::Write};
+use std::fmt::Write as _;
+use std::io::Write;
 
-use como_dataset::{Batch, PacketBatch, Schema, Value};
+use como_dataset::Schema;
 
-use super::{ConvertError, Sink, columns, packet_rows, text};
+use super::lines::{Lines, Spelling};
+use super::{ConvertError, columns};
 
-pub(crate) struct Csv<W> {
-    out: W,
-    line: String,
+const END: &str = "\r\n";
+
+/// The spelling of CSV.
+pub(crate) struct Csv;
+
+/// Writes the header line.
+pub(crate) fn sink<W: Write>(mut out: W, schema: &Schema) -> Result<Lines<W, Csv>, ConvertError> {
+    let mut line = String::new();
+    let mut prefixes = Vec::new();
+    for field in &columns(schema) {
+        let prefix = if prefixes.is_empty() { "" } else { "," };
+        line.push_str(prefix);
+        Csv::push_text(&mut line, &field.name);
+        prefixes.push(prefix.to_owned());
+    }
+    line.push_str(END);
+    out.write_all(line.as_bytes())?;
+    Ok(Lines::new(out, prefixes, END))
 }
 
-impl<W: Write> Csv<W> {
-    pub(crate) fn new(mut out: W, schema: &Schema) -> Result<Self, ConvertError> {
-        let mut line = String::new();
-        for (i, field) in columns(schema).iter().enumerate() {
-            separate(&mut line, i);
-            push_quoted(&mut line, &field.name);
+impl Spelling for Csv {
+    const QUOTE: &str = "";
+
+    fn push_text(line: &mut String, text: &str) {
+        // An empty text is quoted, so that it cannot be read as a missing value, nor a line as none.
+        if !text.is_empty() && !text.contains(['"', ',', '\r', '\n']) {
+            return line.push_str(text);
         }
-        line.push_str("\r\n");
-        out.write_all(line.as_bytes())?;
-        Ok(Self { out, line })
-    }
-}
-
-impl<W: Write> Sink for Csv<W> {
-    fn table(&mut self, batch: &Batch) -> Result<(), ConvertError> {
-        for row in 0..batch.rows() {
-            self.line.clear();
-            for (i, column) in batch.columns.iter().enumerate() {
-                separate(&mut self.line, i);
-                push_value(&mut self.line, column.value(row));
-            }
-            self.line.push_str("\r\n");
-            self.out.write_all(self.line.as_bytes())?;
-        }
-        Ok(())
+        line.push('"');
+        line.push_str(&text.replace('"', "\"\""));
+        line.push('"');
     }
 
-    fn packets(&mut self, batch: &PacketBatch) -> Result<(), ConvertError> {
-        self.table(&packet_rows(batch))
+    fn push_fraction(line: &mut String, value: f64) {
+        write!(line, "{value}").expect("a string takes all");
     }
-
-    fn finish(&mut self) -> Result<(), ConvertError> {
-        Ok(self.out.flush()?)
-    }
-}
-
-fn separate(line: &mut String, column: usize) {
-    if column > 0 {
-        line.push(',');
-    }
-}
-
-fn push_value(line: &mut String, value: Value<'_>) {
-    let written = match value {
-        Value::U8(v) => write!(line, "{v}"),
-        Value::U16(v) => write!(line, "{v}"),
-        Value::U32(v) => write!(line, "{v}"),
-        Value::U64(v) => write!(line, "{v}"),
-        Value::I64(v) => write!(line, "{v}"),
-        Value::F64(v) => write!(line, "{v}"),
-        Value::Bool(v) => write!(line, "{v}"),
-        Value::Address(v) => write!(line, "{}", text::address(v)),
-        Value::Bytes(v) => return text::push_hex(line, v),
-        Value::Text(v) => return push_quoted(line, v),
-        Value::TimeNs(v) => return text::push_time(line, v),
-    };
-    written.expect("a string takes all");
-}
-
-fn push_quoted(line: &mut String, text: &str) {
-    // An empty text is quoted, so that it cannot be read as a missing value, nor a line as none.
-    if !text.is_empty() && !text.contains(['"', ',', '\r', '\n']) {
-        return line.push_str(text);
-    }
-    line.push('"');
-    line.push_str(&text.replace('"', "\"\""));
-    line.push('"');
 }
 
 #[cfg(test)]
@@ -90,7 +56,7 @@ mod tests {
     fn quotes_commas_and_lines_are_quoted() {
         let quoted = |text: &str| {
             let mut line = String::new();
-            push_quoted(&mut line, text);
+            Csv::push_text(&mut line, text);
             line
         };
         assert_eq!(quoted("plain é"), "plain é");

@@ -8,6 +8,7 @@
 
 mod csv;
 mod jsonl;
+mod lines;
 mod parquet;
 mod pcapng;
 mod text;
@@ -22,7 +23,8 @@ use como_dataset::{
     Batch, Chunk, ColumnData, ColumnKind, DatasetError, DatasetReader, Field, PacketBatch, Schema,
 };
 
-pub(crate) use csv::Csv;
+pub(crate) use csv::{Csv, sink as csv};
+pub(crate) use lines::Lines;
 
 /// Bytes gathered before they are written out.
 const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
@@ -146,8 +148,8 @@ pub fn convert<R: Read + Seek, W: Write + Send>(
             &mut pcapng::Pcapng::new(out, &header, end.as_ref())?,
             progress,
         ),
-        Format::Csv => run(reader, &mut csv::Csv::new(out, &header.schema)?, progress),
-        Format::Jsonl => run(reader, &mut jsonl::Jsonl::new(out, &header.schema), progress),
+        Format::Csv => run(reader, &mut csv::sink(out, &header.schema)?, progress),
+        Format::Jsonl => run(reader, &mut jsonl::sink(out, &header.schema), progress),
         Format::Parquet => run(
             reader,
             &mut parquet::Parquet::new(out, &header, end.as_ref())?,

@@ -255,31 +255,3 @@ fn the_good_files_still_say_what_they_said() {
             .collect::<Vec<_>>()
     );
 }
-
-/// Writes the good files anew: only for a new version of the format.
-/// `cargo test -p como-dataset --test it regenerate -- --ignored`
-#[test]
-#[ignore = "writes the vectors' good files"]
-fn regenerate() {
-    fs::write(folder().join("table.como"), make::table_file()).unwrap();
-    fs::write(folder().join("table-again.como"), make::table_file()).unwrap();
-    fs::write(folder().join("packets.como"), make::packets_file()).unwrap();
-    let node = |seed: u8| {
-        como_keys::signing::SigningKey::from_bytes(&[seed; 32])
-            .verifying_key()
-            .hex()
-    };
-    let identity = |identity: Identity| hex::encode(*identity.to_bytes());
-    let keys = [
-        ("node", node(7)),
-        ("other node", node(8)),
-        ("partner", identity(make::partner())),
-        ("colleague", identity(make::colleague())),
-        ("stranger", identity(make::stranger())),
-    ];
-    let text: String = keys
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\n"))
-        .collect();
-    fs::write(folder().join("keys.txt"), text).unwrap();
-}

@@ -1,0 +1,56 @@
+//! `como-regenerate configuration|vectors`: writes files of the repository that are made from code.
+//!
+//! `configuration`: docs/configuration.md, after a change of the table of keys. `vectors`: the good datasets that
+//! `dataset/tests/vectors` edits, only for a new version of the format. Tests compare; none of them writes.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use como_keys::sealing::Identity;
+use como_keys::signing::SigningKey;
+
+#[allow(dead_code, reason = "the dataset's tests use the rest")]
+#[path = "../../../dataset/tests/it/make.rs"]
+mod make;
+
+fn main() -> ExitCode {
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut words = std::env::args().skip(1);
+    let done = match words.next().as_deref() {
+        Some("configuration") => fs::write(
+            repository.join("docs/configuration.md"),
+            como_node::config::documentation(),
+        ),
+        Some("vectors") => vectors(&repository.join("dataset/tests/vectors")),
+        _ => Err(io::Error::other("say `configuration` or `vectors`")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("como-regenerate: {error}\nusage: como-regenerate configuration|vectors");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn vectors(folder: &Path) -> io::Result<()> {
+    fs::write(folder.join("table.como"), make::table_file())?;
+    fs::write(folder.join("table-again.como"), make::table_file())?;
+    fs::write(folder.join("packets.como"), make::packets_file())?;
+    let node = |seed: u8| SigningKey::from_bytes(&[seed; 32]).verifying_key().hex();
+    let identity = |identity: Identity| -> String {
+        let bytes = identity.to_bytes();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let keys = [
+        ("node", node(7)),
+        ("other node", node(8)),
+        ("partner", identity(make::partner())),
+        ("colleague", identity(make::colleague())),
+        ("stranger", identity(make::stranger())),
+    ];
+    let lines = keys.map(|(name, value)| format!("{name}: {value}\n"));
+    fs::write(folder.join("keys.txt"), lines.concat())
+}
