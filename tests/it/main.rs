@@ -1,5 +1,6 @@
 //! The integration tests of the whole: one binary, a file per subject.
 
+mod bad_input;
 mod dependency_rule;
 mod exactly_once;
 mod harness;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use super::harness::{Deployment, Node, program, wait_for};
+use super::harness::{Deployment, Node, open_table, program, wait_for};
 
 /// First user id of the roles in a node that root starts.
 const UID_BASE: u32 = 64_700;
@@ -107,6 +108,62 @@ fn each_role_is_a_process_of_its_own_confined_as_the_role_table_says() {
         }
         assert!(!sandbox.contains("MISSING"), "{sandbox}");
     }
+    node.stop();
+}
+
+/// A user without any right: `nobody` of Debian.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn a_node_that_root_does_not_start_works_with_one_user_and_the_rest_of_the_sandbox() {
+    let may_run = || {
+        let mut command = Command::new(program("como-node"));
+        let tried = command.arg("--version").uid(NOBODY).gid(NOBODY).output();
+        tried.is_ok_and(|ended| ended.status.success())
+    };
+    if !is_root() {
+        eprintln!("SKIPPED: all other tests run a node that root does not start");
+        return;
+    }
+    if !may_run() {
+        eprintln!("SKIPPED: the folder of the programs is closed to other users");
+        return;
+    }
+    let mut site = Deployment::new().run_by(NOBODY);
+    let node = with_every_lasting_role(&mut site);
+    for (role, pid) in node.roles() {
+        let uid = NOBODY.to_string();
+        assert_eq!(kernel_says(pid, "Uid"), [uid.as_str(); 4].join(" "), "{role}");
+        assert_eq!(kernel_says(pid, "NoNewPrivs"), "1", "{role}");
+        assert_eq!(kernel_says(pid, "Seccomp"), "2", "{role}");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(kernel_says(pid, set), "0000000000000000", "{role} {set}");
+        }
+        // Not dumpable: the others of the same user read neither its memory nor its descriptors.
+        let owner =
+            fs::metadata(format!("/proc/{pid}/environ")).map(|m| std::os::unix::fs::MetadataExt::uid(&m));
+        assert_eq!(owner.ok(), Some(0), "{role} is not dumpable");
+    }
+    for process in node.status()["processes"].as_array().expect("processes") {
+        let sandbox = process["sandbox"].as_str().expect("a sandbox");
+        for part in [
+            "no capabilities",
+            "no_new_privs",
+            "non-dumpable",
+            "Landlock",
+            "seccomp",
+        ] {
+            assert!(sandbox.contains(part), "{}: {sandbox}", process["role"]);
+        }
+        assert!(!sandbox.contains("MISSING"), "{sandbox}");
+    }
+    // It does the whole work: past trace, readers and runners included.
+    let bob = site.partner("bob", "anonymized", false);
+    node.reload();
+    bob.query("traffic", &["--all", "--fresh"], "all.como").ok();
+    let table = open_table(&bob, &bob.path("all.como"));
+    assert_eq!(table.sum("packets"), site.generated().packets as i128);
+    bob.trace(&["--all"], "packets.como").ok();
     node.stop();
 }
 

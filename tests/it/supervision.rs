@@ -6,26 +6,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use como_client::keys::Bundle;
-use como_modules::{Manifest, SignedModule};
 use como_tests::generate::Traffic;
 use nix::sys::signal::Signal;
-use serde_json::Value;
 
-use super::harness::{Deployment, Node, Person, open_packets, open_table, wait_for};
-
-/// Wall time that no test reaches, ns.
-const FAR_AHEAD_NS: u64 = 4_000_000_000_000_000_000;
-
-/// Entries of one kind in the audit log.
-fn audited(node: &Node, kind: &str) -> Vec<Value> {
-    let text = fs::read_to_string(node.audit_log()).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .map(|mut entry| entry["event"].take())
-        .filter(|event| event["event"] == kind)
-        .collect()
-}
+use super::harness::{Deployment, Guest, open_packets, open_table, wait_for};
 
 fn kill_process(pid: u32) {
     let pid = nix::unistd::Pid::from_raw(pid as i32);
@@ -58,9 +42,7 @@ fn a_role_that_dies_is_restarted_and_the_death_is_in_the_audit_log() {
         kill_process(old);
         wait_for("it is restarted", || node.role(role).filter(|new| *new != old));
         let death = wait_for("the death is recorded", || {
-            audited(&node, "died")
-                .into_iter()
-                .find(|entry| entry["pid"] == old)
+            node.audited("died").into_iter().find(|entry| entry["pid"] == old)
         });
         assert_eq!(death["role"], role);
         assert_eq!(death["end"], "signal 9");
@@ -78,50 +60,6 @@ fn a_role_that_dies_is_restarted_and_the_death_is_in_the_audit_log() {
     node.stop();
 }
 
-/// A guest by the body of its `update`, which stores what `store` says.
-fn hostile_guest(update: &str, store: &str) -> Vec<u8> {
-    wat::parse_str(format!(
-        r#"(module (memory (export "memory") 2 2)
-            (func (export "como_abi") (result i32) i32.const 1)
-            (func (export "como_arena") (result i32) i32.const 1024)
-            (func (export "como_output") (result i32) i32.const 65536)
-            (func (export "init") (param i32) (result i32) i32.const 0)
-            (func (export "update") (param i32) (result i32) {update})
-            (func (export "store") (result i32) {store}))"#
-    ))
-    .expect("a guest that parses")
-}
-
-fn submit_hostile(developer: &Person, name: &str, wasm: &[u8]) {
-    let manifest = format!(
-        r#"name = "{name}"
-        version = "1.0.0"
-        release = 1
-        description = "misbehaves"
-        level = "anonymized"
-        output_level = "anonymized"
-        interval_ms = 1000
-        memory_kib = 128
-        columns = ["wire_len"]
-        [[schema]]
-        name = "value"
-        kind = "u64"
-        description = "a number"
-        merge = "sum"
-        "#
-    );
-    let bundle = Bundle::open(&developer.keys_dir).expect("keys");
-    let id = bundle.name().expect("a name");
-    let manifest = Manifest::from_toml(&manifest, id.as_str(), FAR_AHEAD_NS).expect("a manifest");
-    let key = bundle.developer_key().expect("a key");
-    let signed = SignedModule::sign(&manifest, wasm, &key).expect("signed");
-    let file = developer.path(&format!("{name}.cmod"));
-    fs::write(&file, signed).expect("a file");
-    developer
-        .como(&["module", "submit", file.to_str().expect("UTF-8")])
-        .ok();
-}
-
 #[test]
 fn the_trace_never_depends_on_modules() {
     let mut site = paced(5_000, 8.0);
@@ -129,21 +67,28 @@ fn the_trace_never_depends_on_modules() {
     let ann = site.partner("ann", "anonymized", true);
     let node = site.start();
     dora.submit("traffic").ok();
-    submit_hostile(
-        &dora,
-        "looper",
-        &hostile_guest("(loop $l (br $l)) i32.const 0", "i32.const 16"),
-    );
-    submit_hostile(&dora, "trapper", &hostile_guest("unreachable", "i32.const 16"));
-    submit_hostile(
-        &dora,
-        "flooder",
-        // Well-behaved until it has seen a packet: it must get past the trial at submission.
-        &hostile_guest(
-            "(i32.store (i32.const 0) (i32.const 1)) i32.const 0",
-            "(if (result i32) (i32.load (i32.const 0)) (then i32.const 0x7fffffff) (else i32.const 16))",
-        ),
-    );
+    let hostile = [
+        Guest {
+            name: "looper",
+            update: "(loop $l (br $l)) i32.const 0",
+            ..Guest::default()
+        },
+        Guest {
+            name: "trapper",
+            update: "unreachable",
+            ..Guest::default()
+        },
+        Guest {
+            name: "flooder",
+            // Well-behaved until it has seen a packet: it must get past the trial at submission.
+            update: "(i32.store (i32.const 0) (i32.const 1)) i32.const 0",
+            store: "(if (result i32) (i32.load (i32.const 0)) (then i32.const 0x7fffffff) (else i32.const 16))",
+            ..Guest::default()
+        },
+    ];
+    for guest in hostile {
+        dora.submit_file(&guest.signed_by(&dora)).ok();
+    }
     for module in ["traffic", "looper", "trapper", "flooder"] {
         ann.como(&["module", "start", module]).ok();
     }
@@ -153,7 +98,7 @@ fn the_trace_never_depends_on_modules() {
             .is_some_and(|live| live.len() == 1)
     });
     assert_eq!(status["live_modules"][0]["name"], "traffic", "the others go on");
-    assert_eq!(audited(&node, "module_fault").len(), 3, "each fault is recorded");
+    assert_eq!(node.audited("module_fault").len(), 3, "each fault is recorded");
     // And the process that ran them may die.
     kill_process(wait_for("export runs", || node.role("export")));
     node.ingested();
@@ -171,7 +116,7 @@ fn old_segments_expire_and_the_catalog_and_refusals_say_so() {
     let node = site.start();
     node.ingested();
     let expired = wait_for("a segment expires", || {
-        Some(audited(&node, "expired")).filter(|e| !e.is_empty())
+        Some(node.audited("expired")).filter(|e| !e.is_empty())
     });
     let catalog = node.catalog();
     let packets = site.generated().packets as u64;
@@ -276,7 +221,7 @@ fn a_reload_with_a_broken_configuration_keeps_the_old_one() {
     fs::write(&file, sound).expect("written");
     node.reload();
     wait_for("a sound one is taken", || {
-        (!audited(&node, "reloaded").is_empty()).then_some(())
+        (!node.audited("reloaded").is_empty()).then_some(())
     });
     ann.trace(&["--all"], "again.como").ok();
     node.stop();

@@ -2,4 +2,5 @@
 //! Must never be a dependency of what is shipped.
 
 pub mod generate;
+pub mod site;
 pub mod trial;

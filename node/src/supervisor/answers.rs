@@ -168,6 +168,10 @@ impl Refusal {
         // A module's error brings its own second line, which says more than the general one.
         let (detail, fix) = match self {
             Self::BadModule(text) => text.split_once('\n').unwrap_or((text, fix)),
+            Self::Denied { rule, policies } if policies.iter().any(|id| id == "guard-blacklisted") => (
+                rule.as_str(),
+                "It failed too often here. Mend it, and submit the mended code as a new release.",
+            ),
             _ => (self.detail(), fix),
         };
         let mut body = json!({

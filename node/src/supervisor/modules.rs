@@ -154,6 +154,13 @@ impl ModuleStore {
             .max_by_key(|(_, m)| m.manifest.release)
             .map(|(hash, m)| (*hash, m.clone()))
             .ok_or_else(missing)
+            .and_then(|(hash, module)| {
+                if module.state.revoked {
+                    let name = &module.manifest.name;
+                    return Err(Refusal::NoSuchModule(format!("`{name}` was revoked here")));
+                }
+                Ok((hash, module))
+            })
     }
 
     /// The newest release of a developer's module, revoked ones included: what a replay is measured by.
@@ -284,6 +291,13 @@ impl Supervisor {
         };
         self.name_is_free(&manifest)?;
         let (module, known) = match self.modules.get(&hash) {
+            Some(module) if module.state.revoked => {
+                return Err(Refusal::BadModule(format!(
+                    "the code of `{}` was revoked on this node and does not come back\n\
+                     change the code, raise `release` and sign it again",
+                    module.manifest.name
+                )));
+            }
             Some(module) if *module.manifest == *manifest => (module.clone(), true),
             // Signed again for longer: the same module, with the past that it has here.
             Some(module) if is_renewal(&module.manifest, &manifest) => (

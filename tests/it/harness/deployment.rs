@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output as Ended, Stdio};
+use std::process::{Output as Ended, Stdio};
 
 use como_tests::generate::Traffic;
+use como_tests::site::{self, Site, free_port};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
-use super::{CONSORTIUM, Node, Person, free_port, program};
+use super::{CONSORTIUM, Node, Person};
 
 /// Seconds of packet time that a generated capture spans.
 const CAPTURE_SECONDS: f64 = 60.0;
@@ -24,6 +25,7 @@ pub struct Deployment {
     traffic: Traffic,
     extra: Table,
     observer: Option<Person>,
+    site: Site,
 }
 
 impl Default for Deployment {
@@ -46,14 +48,16 @@ impl Deployment {
             duration_s: CAPTURE_SECONDS,
             ..Traffic::default()
         };
+        let site = Site::new(&folder.path().join("node"));
         Self {
             folder,
-            port: free_port(),
+            port: done(free_port()),
             mode: "restricted".to_owned(),
             source: None,
             traffic,
             extra: Table::new(),
             observer: None,
+            site,
         }
     }
 
@@ -94,6 +98,13 @@ impl Deployment {
         self
     }
 
+    /// Everything of the node is done by this user; needs root.
+    pub fn run_by(mut self, uid: u32) -> Self {
+        std::os::unix::fs::chown(self.folder.path(), Some(uid), Some(uid)).expect("root gives it away");
+        self.site.user = Some(uid);
+        self
+    }
+
     /// What the generated capture holds.
     pub fn generated(&self) -> &Traffic {
         &self.traffic
@@ -106,11 +117,10 @@ impl Deployment {
 
     /// The node's folder; the node is made where it is not yet.
     pub fn node_folder(&mut self) -> PathBuf {
-        let folder = self.path("node");
         if self.observer.is_none() {
-            self.init(&folder);
+            self.init();
         }
-        folder
+        self.site.folder.clone()
     }
 
     /// The port that the node listens on.
@@ -155,27 +165,13 @@ impl Deployment {
 
     /// Registers somebody as `partner` or `developer`, and installs the welcome.
     pub fn enrol(&mut self, kind: &str, person: &Person, grant: &[&str]) {
-        let folder = self.node_folder();
-        let welcome = person.path("welcome.toml");
-        let card = person.keys_dir.join("card.toml");
-        let mut args = vec![
-            kind,
-            "add",
-            &person.name,
-            "--node",
-            text(&folder),
-            "--card",
-            text(&card),
-        ];
-        args.extend_from_slice(grant);
-        args.extend(["--output", text(&welcome)]);
-        succeeds(&self.admin(&args));
-        person.como(&["join", text(&welcome)]).ok();
+        self.node_folder();
+        done(self.site.enrol(kind, &person.name, &person.keys_dir, grant));
     }
 
     /// A command of `como-node`, as given.
     pub fn admin(&self, args: &[&str]) -> Ended {
-        Command::new(program("como-node"))
+        done(self.site.command())
             .args(args)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
@@ -208,22 +204,19 @@ impl Deployment {
 
     /// Starts the node and waits for nothing.
     pub fn launch(&mut self) -> Node {
-        let folder = self.node_folder();
+        self.node_folder();
         let observer = self.observer.clone().expect("made with the node");
-        Node::launch(&folder, self.path("node.log"), observer)
+        Node::launch(&self.site, self.path("node.log"), observer)
     }
 
-    fn init(&mut self, folder: &Path) {
+    fn init(&mut self) {
         let source = self.source.clone().unwrap_or_else(|| {
             let file = self.write_capture("capture.pcap", &self.traffic);
             format!("file:{}", file.display())
         });
         let name = format!("spiffe://{CONSORTIUM}/observatory/node");
-        let listen = format!("127.0.0.1:{}", self.port);
-        let args = ["init", text(folder), "--name", &name, "--mode", &self.mode];
-        let args = [&args[..], &["--source", &source, "--listen", &listen]].concat();
-        succeeds(&self.admin(&args));
-        merge_toml(&folder.join("como.toml"), self.extra.clone());
+        done(self.site.init(&name, &self.mode, &source, self.port));
+        merge_toml(&self.site.folder.join("como.toml"), self.extra.clone());
         let observer = self.person("observatory", "observer");
         self.observer = Some(observer.clone());
         self.enrol(
@@ -232,6 +225,10 @@ impl Deployment {
             &["--ceiling", "aggregate", "--project", "observer"],
         );
     }
+}
+
+fn done<T>(result: site::Result<T>) -> T {
+    result.unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// Puts TOML over a file: tables are merged, anything else is replaced.
@@ -251,18 +248,4 @@ fn merge(into: &mut Table, from: Table) {
             }
         }
     }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("temporary folders have UTF-8 names")
-}
-
-fn succeeds(ended: &Ended) {
-    assert!(
-        ended.status.success(),
-        "como-node ended with {}\n{}{}",
-        ended.status,
-        String::from_utf8_lossy(&ended.stdout),
-        String::from_utf8_lossy(&ended.stderr)
-    );
 }

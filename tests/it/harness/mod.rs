@@ -16,15 +16,15 @@
 #![allow(dead_code, unused_imports, reason = "every test file takes what it needs")]
 
 mod deployment;
+mod guest;
 mod node;
 mod person;
 
-use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use deployment::{Deployment, merge_toml};
+pub use guest::Guest;
 pub use node::Node;
 pub use person::{Cell, Output, Packets, Person, Table, open, open_packets, open_table};
 
@@ -37,7 +37,7 @@ pub const CONSORTIUM: &str = "test.example";
 
 /// A program of this build, or a test that says what to do about it.
 pub fn program(name: &str) -> PathBuf {
-    como_tests::trial::program(name).unwrap_or_else(|why| panic!("{why}"))
+    como_tests::site::program(name).unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// A standard module's code, as `modules/build.sh` makes it.
@@ -74,20 +74,4 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
         std::thread::sleep(POLL);
     }
-}
-
-/// A port of loopback that nobody listens on. Below the range that the kernel gives to outgoing
-/// connections, and each process of tests begins elsewhere, so that tests side by side do not meet.
-fn free_port() -> u16 {
-    const FIRST: u16 = 15_000;
-    const COUNT: u16 = 17_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id().wrapping_mul(97) % u32::from(COUNT)) as u16;
-    for _ in 0..COUNT {
-        let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no port of loopback is free");
 }

@@ -1,16 +1,17 @@
 //! A running node. Must never leave a process behind.
 
-use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
 use std::time::Instant;
 
+use como_tests::site::Site;
+use como_tests::site::processes::{self, Process};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::{PATIENCE, POLL, Person, program, wait_for};
+use super::{PATIENCE, POLL, Person, wait_for};
 
 /// Lines of the log that a failing test shows.
 const LOG_LINES: usize = 40;
@@ -26,23 +27,10 @@ pub struct Node {
 }
 
 impl Node {
-    pub(super) fn launch(folder: &Path, log: PathBuf, observer: Person) -> Self {
-        let to = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .expect("a log file");
-        let child = Command::new(program("como-node"))
-            .arg("run")
-            .arg(folder)
-            .stdin(Stdio::null())
-            .stdout(to.try_clone().expect("a descriptor"))
-            .stderr(to)
-            .spawn()
-            .expect("como-node starts");
+    pub(super) fn launch(site: &Site, log: PathBuf, observer: Person) -> Self {
         Self {
-            child,
-            folder: folder.to_owned(),
+            child: site.launch(&log).unwrap_or_else(|why| panic!("{why}")),
+            folder: site.folder.clone(),
             log,
             observer,
         }
@@ -90,6 +78,16 @@ impl Node {
         self.folder.join("audit.log")
     }
 
+    /// Entries of one kind in the audit log.
+    pub fn audited(&self, kind: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.audit_log()).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .map(|mut entry| entry["event"].take())
+            .filter(|event| event["event"] == kind)
+            .collect()
+    }
+
     /// The supervisor's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -103,7 +101,11 @@ impl Node {
             let at = words.iter().position(|word| *word == b"role")?;
             Some((String::from_utf8_lossy(words.get(at + 1)?).into_owned(), pid))
         };
-        self.descendants().into_keys().filter_map(role).collect()
+        self.descendants()
+            .iter()
+            .map(|p| p.pid)
+            .filter_map(role)
+            .collect()
     }
 
     /// The process of a role that there is once.
@@ -156,18 +158,8 @@ impl Node {
         }
     }
 
-    /// Processes below the supervisor, with the times when they started: a number alone may be used again.
-    fn descendants(&self) -> BTreeMap<u32, String> {
-        let mut family = BTreeMap::new();
-        let mut parents = vec![self.pid()];
-        let all: Vec<Stat> = processes().filter_map(stat).collect();
-        while let Some(parent) = parents.pop() {
-            for child in all.iter().filter(|child| child.parent == parent) {
-                family.insert(child.pid, child.started.clone());
-                parents.push(child.pid);
-            }
-        }
-        family
+    fn descendants(&self) -> Vec<Process> {
+        processes::below(self.pid())
     }
 
     fn tail(&self) -> String {
@@ -194,40 +186,12 @@ impl Drop for Node {
     }
 }
 
-fn nobody_stays(family: &BTreeMap<u32, String>) {
-    let there = |pid: u32, started: &str| stat(pid).is_some_and(|s| s.started == started && s.state != "Z");
+fn nobody_stays(family: &[Process]) {
+    // A number alone may be used again.
+    let there = |old: &Process| {
+        processes::one(old.pid).is_some_and(|now| now.started == old.started && now.state != "Z")
+    };
     wait_for("every process of the node ends", || {
-        family
-            .iter()
-            .all(|(pid, started)| !there(*pid, started))
-            .then_some(())
+        (!family.iter().any(there)).then_some(())
     });
-}
-
-struct Stat {
-    pid: u32,
-    state: String,
-    parent: u32,
-    started: String,
-}
-
-fn processes() -> impl Iterator<Item = u32> {
-    fs::read_dir("/proc")
-        .expect("/proc is there")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-}
-
-/// A line of the table of processes. The name, in parentheses, may hold anything.
-fn stat(pid: u32) -> Option<Stat> {
-    const STATE: usize = 0;
-    const PARENT: usize = 1;
-    const STARTED: usize = 19;
-    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
-    Some(Stat {
-        pid,
-        state: (*fields.get(STATE)?).to_owned(),
-        parent: fields.get(PARENT)?.parse().ok()?,
-        started: (*fields.get(STARTED)?).to_owned(),
-    })
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use como_client::keys::Bundle;
 use como_dataset::{Batch, Chunk, Completeness, DatasetError, DatasetReader, Header, Ragged, Schema, Value};
+use como_tests::site;
 use serde_json::Value as Json;
 
 use super::{CONSORTIUM, guest, module_source, program};
@@ -44,8 +45,7 @@ impl Person {
             folder: own,
         };
         let id = format!("spiffe://{CONSORTIUM}/{organisation}/{name}");
-        let out = person.keys_dir.to_str().expect("UTF-8").to_owned();
-        person.como(&["keygen", "--name", &id, "--out", &out]).ok();
+        site::keygen(&id, &person.keys_dir).unwrap_or_else(|why| panic!("{why}"));
         person
     }
 
@@ -102,7 +102,11 @@ impl Person {
 
     /// Signs a standard module and submits it.
     pub fn submit(&self, module: &str) -> Output {
-        let file = self.sign(module);
+        self.submit_file(&self.sign(module))
+    }
+
+    /// Submits a `.cmod` file.
+    pub fn submit_file(&self, file: &Path) -> Output {
         self.como(&["--json", "module", "submit", file.to_str().expect("UTF-8")])
     }
 }
@@ -139,6 +143,21 @@ impl Output {
                 self.stderr
             )
         })
+    }
+
+    /// It must have been refused with this exit code and these words, and with a second line that says what to do.
+    #[track_caller]
+    pub fn refused(self, code: i32, words: &str) -> Self {
+        let refused = self.exits(code);
+        let error = refused.error();
+        let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        assert!(
+            text("error").contains(words),
+            "`{words}` is not in {error}, of como {}",
+            refused.args.join(" ")
+        );
+        assert!(!text("fix").is_empty(), "{error} does not say what to do");
+        refused
     }
 
     /// What it complained about, as JSON (with `--json`).
