@@ -11,6 +11,7 @@ use crate::packet::{LinkType, RawPacket};
 use crate::row::{RowMeta, describe};
 use crate::strip::{restore, strip};
 use crate::treat::{Anonymizer, Outcome};
+use crate::view::rekey_addresses;
 
 static KEYS: LazyLock<[Anonymizer; 3]> =
     LazyLock::new(|| [0x11, 0x22, 0x33].map(|byte| Anonymizer::new(&MappingKey::from_bytes(&[byte; 32]))));
@@ -131,6 +132,14 @@ pub(crate) fn check_laws(link: LinkType, packet: &[u8]) -> Option<[Vec<u8>; 3]> 
         });
         assert_eq!(values[0], values[1], "{}", column.name());
     }
+    let mut columns = Columns::default();
+    columns.push(&row);
+    rekey_addresses(&mut columns, &KEYS[1]);
+    assert_eq!(
+        (columns.src[0], columns.dst[0]),
+        (row_again.src, row_again.dst),
+        "addresses alone re-key as the frame does"
+    );
     let mut stripped = out.clone();
     strip(link, &mut stripped);
     restore(link, &mut stripped, &row);

@@ -102,3 +102,43 @@ impl Walk<'_, '_> {
         let _ = self.ip(version, quoted);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dissect::dissect;
+    use crate::packet::LinkType;
+    use crate::sample::{TEXT, ipv4, ipv6, kinds, udp};
+
+    #[test]
+    fn what_follows_the_stated_length_of_a_quote_is_not_of_it() {
+        let quoted = ipv4(17, &udp([53, 50_001], TEXT));
+        let error = |words: u8| ipv4(1, &[&[11, 0, 0, 0, 0, words, 0, 0][..], &quoted].concat());
+        let layers = |packet: &[u8]| kinds(dissect(LinkType::RAW, packet).layers());
+        assert_eq!(
+            layers(&error(0)),
+            [LayerKind::Ipv4, LayerKind::Icmp, LayerKind::Ipv4, LayerKind::Udp]
+        );
+        assert_eq!(
+            layers(&error(5)),
+            [LayerKind::Ipv4, LayerKind::Icmp, LayerKind::Ipv4]
+        );
+        let quoted6 = ipv6(17, &udp([53, 50_001], TEXT));
+        let error6 = ipv6(58, &[&[3, 0, 0, 0, 5, 0, 0, 0][..], &quoted6].concat());
+        assert_eq!(
+            layers(&error6),
+            [LayerKind::Ipv6, LayerKind::Icmp6, LayerKind::Ipv6]
+        );
+    }
+
+    #[test]
+    fn quotes_deeper_than_the_limit_end_the_headers() {
+        let mut packet = ipv4(17, &udp([53, 50_001], TEXT));
+        for _ in 0..MAX_QUOTE_DEPTH + 2 {
+            packet = ipv4(1, &[&[3, 0, 0, 0, 0, 0, 0, 0][..], &packet].concat());
+        }
+        let found = dissect(LinkType::RAW, &packet);
+        let deepest = found.layers().iter().map(|layer| layer.quote_depth).max();
+        assert_eq!((found.deny, deepest), (None, Some(MAX_QUOTE_DEPTH)));
+    }
+}

@@ -4,7 +4,7 @@
 use super::{DenyReason, LayerKind, Span, Walk, be16};
 
 pub(crate) const PROTOCOL_ICMP: u8 = 1;
-const PROTOCOL_IGMP: u8 = 2;
+pub(crate) const PROTOCOL_IGMP: u8 = 2;
 const PROTOCOL_IPV4: u8 = 4;
 pub(crate) const PROTOCOL_TCP: u8 = 6;
 pub(crate) const PROTOCOL_UDP: u8 = 17;

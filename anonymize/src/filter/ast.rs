@@ -6,8 +6,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use como_policies::AccessLevel;
 
 use crate::columns::Column;
+use crate::dissect::transport::{PROTOCOL_SCTP, PROTOCOL_TCP};
 use crate::treat::headers::{FIRST_NIC_BIT, is_shown_address, is_shown_mac};
 use crate::treat::port::is_exact_port;
+use crate::tunnel::TunnelKind;
 
 /// A filter's expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub(super) enum Test {
         to: u16,
     },
     Vlan(Option<u16>),
+    /// The outermost tunnel is of this kind.
+    Tunnel(TunnelKind),
     Length {
         compare: Compare,
         bytes: u32,
@@ -159,6 +163,7 @@ impl Test {
             Test::Mac { .. } => &[SrcMac, DstMac, Ethertype],
             Test::Port { .. } => &[SrcPort, DstPort, Protocol, Fragment],
             Test::Vlan(_) => &[Vlan],
+            Test::Tunnel(_) => &[Tunnel],
             Test::Length { .. } => &[WireLen],
             Test::TcpFlags { .. } => &[TcpFlags, Protocol, Fragment],
         }
@@ -184,6 +189,22 @@ impl Test {
             _ => false,
         }
     }
+}
+
+/// Tunnels that pcap-filter has a word for.
+pub(super) const TUNNELS: [(&str, TunnelKind); 4] = [
+    ("geneve", TunnelKind::Geneve),
+    ("mpls", TunnelKind::Mpls),
+    ("pppoes", TunnelKind::Pppoe),
+    ("vxlan", TunnelKind::Vxlan),
+];
+
+/// The word of a kind; the parser makes tests of no others.
+fn tunnel_word(kind: TunnelKind) -> &'static str {
+    TUNNELS
+        .iter()
+        .find(|(_, known)| *known == kind)
+        .map_or("tunnel", |(word, _)| word)
 }
 
 impl fmt::Display for Expr {
@@ -287,7 +308,8 @@ impl fmt::Display for Test {
             } => {
                 f.write_str(match protocol {
                     None => "",
-                    Some(6) => "tcp ",
+                    Some(PROTOCOL_TCP) => "tcp ",
+                    Some(PROTOCOL_SCTP) => "sctp ",
                     Some(_) => "udp ",
                 })?;
                 if from == to {
@@ -298,6 +320,7 @@ impl fmt::Display for Test {
             }
             Test::Vlan(None) => f.write_str("vlan"),
             Test::Vlan(Some(id)) => write!(f, "vlan {id}"),
+            Test::Tunnel(kind) => f.write_str(tunnel_word(kind)),
             Test::Length { compare, bytes } => write!(f, "len {compare} {bytes}"),
             Test::TcpFlags {
                 mask: 0xff,

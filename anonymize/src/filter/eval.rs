@@ -91,6 +91,7 @@ impl Test {
             }
             Test::Vlan(None) => Bitmap::of(&columns.vlan, |found| *found != NO_VLAN),
             Test::Vlan(Some(id)) => Bitmap::of(&columns.vlan, |found| *found == id),
+            Test::Tunnel(kind) => Bitmap::of(&columns.tunnel, |found| *found == kind.as_u8()),
             Test::Length { compare, bytes } => {
                 Bitmap::of(&columns.wire_len, |len| compare.holds(*len, bytes))
             }

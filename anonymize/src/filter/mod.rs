@@ -118,3 +118,36 @@ impl Filter {
         Filter(Expr::and(self.0, other.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::PacketRow;
+    use crate::tunnel::TunnelKind;
+
+    #[test]
+    fn tunnels_and_the_newer_protocols_have_their_words() {
+        let mut columns = Columns::default();
+        columns.push(&PacketRow {
+            ip_version: 4,
+            protocol: 132,
+            src_port: 2905,
+            tunnel: TunnelKind::Mpls.as_u8(),
+            ..PacketRow::default()
+        });
+        for (text, passes) in [
+            ("mpls", true),
+            ("vxlan or geneve or pppoes", false),
+            ("sctp", true),
+            ("sctp src port 2905", true),
+            ("port 2905", true),
+            ("udp port 2905", false),
+            ("igmp", false),
+            ("ip proto sctp", true),
+        ] {
+            let filter = Filter::parse(text).unwrap();
+            assert_eq!(filter.eval(&columns).get(0), passes, "{text}");
+            assert_eq!(Filter::parse(&filter.canonical()).unwrap(), filter, "{text}");
+        }
+    }
+}

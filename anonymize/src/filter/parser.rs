@@ -2,10 +2,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::ast::{Compare, Expr, Scope, Side, Test};
+use super::ast::{Compare, Expr, Scope, Side, TUNNELS, Test};
 use super::lexer::{Token, tokens};
 use super::{FilterError, MAX_FILTER_DEPTH, MAX_FILTER_TESTS};
-use crate::dissect::transport::{PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::dissect::transport::{
+    PROTOCOL_ICMP, PROTOCOL_ICMP6, PROTOCOL_IGMP, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP,
+};
 
 const NUMERIC: &str = "Only numeric addresses, ports and protocols are understood; names are never resolved.";
 const SUBSET: &str = "Use host, net, port, portrange, proto, a protocol name, ether host, vlan, len, greater, less or tcp[tcpflags].";
@@ -58,8 +60,10 @@ enum Protocol {
     Arp,
     Tcp,
     Udp,
+    Sctp,
     Icmp,
     Icmp6,
+    Igmp,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -138,6 +142,9 @@ impl<'a> Parser<'a> {
         if self.accept(&["vlan"]) {
             return self.vlan();
         }
+        if let Some((_, kind)) = TUNNELS.iter().find(|(word, _)| self.accept(&[word])) {
+            return Ok(Test::Tunnel(*kind));
+        }
         if self.accept(&["len"]) {
             let compare = self.compare()?;
             return Ok(Test::Length {
@@ -198,8 +205,10 @@ impl<'a> Parser<'a> {
             Some("arp") => Protocol::Arp,
             Some("tcp") => Protocol::Tcp,
             Some("udp") => Protocol::Udp,
+            Some("sctp") => Protocol::Sctp,
             Some("icmp") => Protocol::Icmp,
             Some("icmp6") => Protocol::Icmp6,
+            Some("igmp") => Protocol::Igmp,
             _ => return Protocol::None,
         };
         self.at += 1;
@@ -260,6 +269,14 @@ impl<'a> Parser<'a> {
                 version: None,
                 number: PROTOCOL_UDP,
             },
+            Protocol::Sctp => Test::Protocol {
+                version: None,
+                number: PROTOCOL_SCTP,
+            },
+            Protocol::Igmp => Test::Protocol {
+                version: Some(4),
+                number: PROTOCOL_IGMP,
+            },
             Protocol::Icmp => Test::Protocol {
                 version: Some(4),
                 number: PROTOCOL_ICMP,
@@ -291,10 +308,14 @@ impl<'a> Parser<'a> {
             (Kind::Net, Protocol::None | Protocol::Ip | Protocol::Ip6 | Protocol::Arp) => {
                 self.net(protocol, side)?
             }
-            (Kind::Port | Kind::PortRange, Protocol::None | Protocol::Tcp | Protocol::Udp) => {
+            (
+                Kind::Port | Kind::PortRange,
+                Protocol::None | Protocol::Tcp | Protocol::Udp | Protocol::Sctp,
+            ) => {
                 let protocol = match protocol {
                     Protocol::Tcp => Some(PROTOCOL_TCP),
                     Protocol::Udp => Some(PROTOCOL_UDP),
+                    Protocol::Sctp => Some(PROTOCOL_SCTP),
                     _ => None,
                 };
                 let (from, to) = self.ports(kind)?;
@@ -486,6 +507,8 @@ impl<'a> Parser<'a> {
         let number = match word.trim_start_matches('\\') {
             "tcp" => Some(PROTOCOL_TCP),
             "udp" => Some(PROTOCOL_UDP),
+            "sctp" => Some(PROTOCOL_SCTP),
+            "igmp" => Some(PROTOCOL_IGMP),
             "icmp" => Some(PROTOCOL_ICMP),
             "icmp6" => Some(PROTOCOL_ICMP6),
             word => word.parse().ok(),

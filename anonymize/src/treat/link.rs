@@ -131,3 +131,28 @@ pub(super) fn rebuild_multicast_mac(frame: &mut [u8], data: &[u8], released_dst:
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::dissect::{LayerKind, dissect};
+    use crate::packet::LinkType;
+    use crate::sample::{DST6, INNER_DST, TEXT, ethernet, inner, ipv6, node, released, released_ipv4, udp};
+
+    #[test]
+    fn a_group_mac_follows_its_own_ip_packet_inside_a_tunnel_and_outside() {
+        let group = node().map_v4(u32::from_be_bytes(INNER_DST)) & 0x007f_ffff | 0x5e00_0000;
+        let mut frame = ethernet(0x0800, &inner());
+        frame[..6].copy_from_slice(&[1, 0, 0x5e, INNER_DST[1], INNER_DST[2], INNER_DST[3]]);
+        let outside = released(LinkType::ETHERNET, &frame, &[&INNER_DST[1..]]);
+        assert_eq!(outside[2..6], group.to_be_bytes());
+        let inside = released_ipv4(97, &[&[0x30, 0][..], &frame].concat(), &[&INNER_DST[1..]]);
+        assert_eq!(inside[2 + 2..2 + 6], group.to_be_bytes());
+
+        let mut frame = ethernet(0x86dd, &ipv6(41, &ipv6(17, &udp([50_001, 53], TEXT))));
+        frame[..6].copy_from_slice(&[0x33, 0x33, DST6[12], DST6[13], DST6[14], DST6[15]]);
+        let out = released(LinkType::ETHERNET, &frame, &[&DST6[12..]]);
+        let carrier = dissect(LinkType::ETHERNET, &out).layers()[1];
+        assert_eq!(carrier.kind, LayerKind::Ipv6);
+        assert_eq!(out[2..6], carrier.of(&out)[36..40]);
+    }
+}

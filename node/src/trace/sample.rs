@@ -170,6 +170,26 @@ pub(crate) fn udp(number: u64) -> Vec<u8> {
     frame
 }
 
+/// The same packet inside VXLAN.
+pub(crate) fn vxlan(number: u64) -> Vec<u8> {
+    let carried = [&[8, 0, 0, 0, 0, 0, number as u8, 0][..], &udp(number)].concat();
+    let mut frame = vec![2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 4, 8, 0];
+    frame.extend_from_slice(&[0x45, 0, 0, 28 + carried.len() as u8, 0, 1, 0, 0, 64, 17, 0, 0]);
+    frame.extend_from_slice(&[10, 9, 0, 1, 10, 9, 0, 2]);
+    frame.extend_from_slice(&[
+        0x90,
+        number as u8,
+        0x12,
+        0xb5,
+        0,
+        8 + carried.len() as u8,
+        0x12,
+        0x34,
+    ]);
+    frame.extend_from_slice(&carried);
+    frame
+}
+
 /// The parts of a batch: link type, and time, wire length and bytes of each packet. Printable, as a batch
 /// must not be.
 pub(crate) type Parts = (u32, Vec<(u64, u32, Vec<u8>)>);
@@ -183,19 +203,20 @@ pub(crate) fn batch_of((link, packets): &Parts) -> PacketBatch {
     batch
 }
 
-/// Any batch: real-looking packets, noise, empty ones, captured longer than the wire says, out of order,
+/// Any batch: real-looking packets, in a tunnel too, noise, empty ones, captured longer than the wire says, out of order,
 /// of any link type.
 pub(crate) fn parts() -> impl Strategy<Value = Parts> {
     let cut = |(number, cut): (u64, usize)| udp(number).into_iter().take(cut).collect();
     let data = prop_oneof![
         3 => any::<u64>().prop_map(udp),
+        2 => any::<u64>().prop_map(vxlan),
         2 => (any::<u64>(), 0usize..40).prop_map(cut),
         1 => prop::collection::vec(any::<u8>(), 0..300),
         1 => (any::<u64>(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(|(n, tail)| [udp(n), tail].concat()),
     ];
     let packet = (0u64..86_000_000_000_000, any::<u32>(), data);
     (
-        prop::sample::select(vec![1u32, 101, 105]),
+        prop::sample::select(vec![1u32, 1, 0, 9, 101, 105, 113, 276]),
         prop::collection::vec(packet, 0..12),
     )
 }
