@@ -1,3 +1,5 @@
+//! What a coarse row shows, and what the threshold holds back.
+
 use como_keys::mapping::MappingKey;
 use proptest::prelude::*;
 

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use crate::golden::golden;
 use crate::oracle::{check, check_input};
 
-/// The golden set is part of the corpus without being stored twice; what else is kept was found by the fuzzer.
+/// The golden set is part of the corpus without being stored twice; what else is kept is one input for each other
+/// stack of headers that changes of it reached.
 const MIN_CORPUS: usize = 24;
 
 fn corpus() -> Vec<Vec<u8>> {

@@ -241,37 +241,6 @@ fn a_slow_module_sheds_and_the_trace_is_complete() {
 }
 
 #[test]
-fn views_that_nobody_wants_are_not_kept_and_the_next_reader_is_told() {
-    let bench = Bench::new();
-    let source = |count| Numbered {
-        next: 0,
-        count,
-        spread_ns: 1000,
-        live: false,
-    };
-    let wanted = Wanted::default();
-    let (sink, blocks) = ViewSink::new(1000, wanted.clone());
-    let pipeline = bench.start(config(), source(3000), Some(sink));
-    let mut items = Vec::new();
-    while let Ok(item) = pipeline.items().recv() {
-        // Somebody comes in the middle.
-        wanted.set(items.len() > 5);
-        items.push(item);
-    }
-    let shed = pipeline.counters().shed_packets;
-    pipeline.join().unwrap();
-    let blocks: Vec<_> = blocks.iter().collect();
-    let seen: u64 = blocks.iter().map(|block| block.view.len() as u64).sum();
-    let told = blocks[0].shed_before.as_ref().and_then(|gap| gap.packets);
-    assert!(seen < 3000 && blocks[1..].iter().all(|block| block.shed_before.is_none()));
-    assert_eq!(
-        (told, shed),
-        (Some(3000 - seen), 0),
-        "not seen, and not counted as shed"
-    );
-}
-
-#[test]
 fn stopping_seals_what_was_read() {
     let bench = Bench::new();
     let pipeline = bench.start(

@@ -146,3 +146,35 @@ fn grown(before: Option<Gap>, gap: Gap) -> Gap {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use como_anonymize::LinkType;
+    use como_keys::mapping::MappingKey;
+    use como_policies::AccessLevel;
+
+    use super::*;
+
+    #[test]
+    fn views_that_nobody_wants_are_not_kept_and_the_next_reader_is_told() {
+        let (wanted, counters) = (Wanted::default(), Counters::default());
+        let (mut sink, blocks) = ViewSink::new(8, wanted.clone());
+        let key = Arc::new(Anonymizer::new(&MappingKey::from_bytes(&[1; 32])));
+        let mut offer = |sequence: u64| {
+            let mut batch = PacketBatch::new(1, sequence, 64);
+            batch.push(sequence * 10, 60, &[0; 60]);
+            let view = View::new(AccessLevel::Anonymized, LinkType::ETHERNET);
+            let live = LiveParts::of(view, batch, key.clone(), &wanted);
+            sink.offer(sequence, SourceId([0; 16]), live, &counters);
+        };
+        (0..3).for_each(&mut offer);
+        wanted.set(true);
+        (3..5).for_each(&mut offer);
+        let told: Vec<_> = blocks
+            .try_iter()
+            .map(|block| block.shed_before.map(|gap| (gap.from_ns, gap.to_ns, gap.packets)))
+            .collect();
+        assert_eq!(told, [Some((0, 20, Some(3))), None], "not seen, told once");
+        assert_eq!(counters.snapshot().shed_packets, 0, "and not counted as shed");
+    }
+}
