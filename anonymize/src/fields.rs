@@ -34,7 +34,7 @@ impl FieldRule {
 
 /// Every row, from the packet as a whole to the innermost header.
 pub fn table() -> impl Iterator<Item = &'static FieldRule> {
-    let packet = [crate::view::RULES, crate::checksum::RULES];
+    let packet = [crate::view::RULES, crate::tunnel::RULES, crate::checksum::RULES];
     packet
         .into_iter()
         .chain(crate::treat::RULES.iter().copied())

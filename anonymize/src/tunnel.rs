@@ -2,6 +2,14 @@
 //! traces: never renumber.
 
 use crate::dissect::{Layer, LayerKind};
+use crate::fields::{FieldRule, NONE};
+
+/// What is told of tunnels beside their headers.
+pub(crate) const RULES: &[FieldRule] = &[FieldRule::new(
+    "packet",
+    "kind of the outermost tunnel",
+    [NONE, NONE, "kept, in a column of its own", "kept"],
+)];
 
 /// The kind of a packet's outermost tunnel. The number is what the `tunnel` column holds; 0 there is "none".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

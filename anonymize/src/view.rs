@@ -18,7 +18,7 @@ pub(crate) const RULES: &[FieldRule] = &[
         "unit",
         [
             "counters, k-threshold",
-            "one row per flow and bin",
+            "one row per flow and hour",
             "synthetic frame",
             "headers to the end of layer 4",
         ],
@@ -26,17 +26,22 @@ pub(crate) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "packet",
         "time",
-        ["bin start", "bin start", "floored to 1 ms", "floored to 1 µs"],
+        ["hour", "hour", "floored to 1 ms", "floored to 1 µs"],
     ),
     FieldRule::new(
         "packet",
         "length on the wire",
-        ["sum", "log2 of the mean", "kept", "kept"],
+        [
+            "sum, k-threshold",
+            "mean, floored to a power of two",
+            "kept",
+            "kept",
+        ],
     ),
     FieldRule::new(
         "packet",
         "number of packets",
-        ["counter, k-threshold", "log2 per flow and bin", "kept", "kept"],
+        ["sum, k-threshold", "floored to a power of two", "kept", "kept"],
     ),
     FieldRule::new(
         "packet",

@@ -4,7 +4,7 @@
 
 use super::Anonymizer;
 use crate::dissect::link::{ETHERTYPE_ARP, ETHERTYPE_IPV6};
-use crate::fields::{FieldRule, REAL};
+use crate::fields::{FieldRule, NONE, REAL};
 
 /// Addresses, wherever a header has one.
 pub(super) const RULES: &[FieldRule] = &[
@@ -12,7 +12,7 @@ pub(super) const RULES: &[FieldRule] = &[
         "IPv4",
         "address",
         [
-            "distinct hosts, k-threshold",
+            "number of distinct, k-threshold",
             "64-bit keyed pseudonym",
             "prefix-preserving pseudonym (Crypto-PAn)",
             REAL,
@@ -22,7 +22,7 @@ pub(super) const RULES: &[FieldRule] = &[
         "IPv6",
         "address, first 64 bits",
         [
-            "distinct hosts, k-threshold",
+            "number of distinct, k-threshold",
             "64-bit keyed pseudonym of the whole address",
             "prefix-preserving pseudonym (Crypto-PAn)",
             REAL,
@@ -32,8 +32,8 @@ pub(super) const RULES: &[FieldRule] = &[
         "IPv6",
         "address, interface id",
         [
-            "none",
-            "none",
+            NONE,
+            NONE,
             "permuted: 64 bits, bound to the real prefix",
             "real; of EUI-64 and solicited-node groups the host's 24 bits permuted",
         ],

@@ -5,11 +5,16 @@ use crate::fields::{FieldRule, NONE, REAL};
 
 /// ARP.
 pub(super) const RULES: &[FieldRule] = &[
-    FieldRule::new("ARP", "operation", ["counter, k-threshold", "kept", "kept", REAL]),
+    FieldRule::new("ARP", "operation", [NONE, "kept", "kept", REAL]),
     FieldRule::new(
         "ARP",
         "protocol address",
-        [NONE, "64-bit keyed pseudonym", "as IPv4 addresses", REAL],
+        [
+            "number of distinct, k-threshold",
+            "64-bit keyed pseudonym",
+            "as IPv4 addresses",
+            REAL,
+        ],
     ),
     FieldRule::new(
         "ARP",

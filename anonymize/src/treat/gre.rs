@@ -11,11 +11,7 @@ const GRE: u8 = 47;
 
 /// GRE and EtherIP.
 pub(super) const RULES: &[FieldRule] = &[
-    FieldRule::new(
-        "GRE",
-        "flags, version, payload type",
-        [NONE, "tunnel kind", "kept", REAL],
-    ),
+    FieldRule::new("GRE", "flags, version, payload type", [NONE, NONE, "kept", REAL]),
     FieldRule::new("GRE", "key", [NONE, NONE, "permuted: 32 bits", REAL]),
     FieldRule::new(
         "GRE",
@@ -29,7 +25,7 @@ pub(super) const RULES: &[FieldRule] = &[
         "sequence and acknowledgement number",
         [NONE, NONE, "zero", REAL],
     ),
-    FieldRule::new("EtherIP", "version", [NONE, "tunnel kind", "kept", REAL]),
+    FieldRule::new("EtherIP", "version", [NONE, NONE, "kept", REAL]),
 ];
 
 impl Anonymizer {

@@ -8,11 +8,7 @@ use crate::fields::{FieldRule, NONE, REAL};
 
 /// GTP-U.
 pub(super) const RULES: &[FieldRule] = &[
-    FieldRule::new(
-        "GTP-U",
-        "flags, message type, length",
-        [NONE, "tunnel kind", "kept", REAL],
-    ),
+    FieldRule::new("GTP-U", "flags, message type, length", [NONE, NONE, "kept", REAL]),
     FieldRule::new(
         "GTP-U",
         "tunnel endpoint id",

@@ -14,11 +14,7 @@ const PARAMETER_PROBLEM: u8 = 12;
 
 /// ICMP for IPv4.
 pub(super) const RULES: &[FieldRule] = &[
-    FieldRule::new(
-        "ICMP, ICMPv6",
-        "type, code",
-        ["counter, k-threshold", "kept", "kept", REAL],
-    ),
+    FieldRule::new("ICMP, ICMPv6", "type, code", [NONE, "kept", "kept", REAL]),
     FieldRule::new(
         "ICMP, ICMPv6",
         "identifier",

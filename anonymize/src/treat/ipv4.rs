@@ -20,9 +20,14 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "IPv4",
         "version, header length, total length, protocol",
-        ["counter, k-threshold", "protocol kept", "kept", REAL],
+        [
+            "protocol: counter, k-threshold",
+            "version, protocol",
+            "kept",
+            REAL,
+        ],
     ),
-    FieldRule::new("IPv4", "DSCP, ECN", ["counter, k-threshold", NONE, "kept", REAL]),
+    FieldRule::new("IPv4", "DSCP, ECN", [NONE, NONE, "kept", REAL]),
     FieldRule::new(
         "IPv4",
         "identification",
@@ -31,18 +36,9 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "IPv4",
         "flags, fragment offset",
-        ["counter, k-threshold", "is a fragment", "kept", REAL],
+        [NONE, "whether any was a fragment", "kept", REAL],
     ),
-    FieldRule::new(
-        "IPv4",
-        "time to live",
-        [
-            "counter, k-threshold",
-            "bucket: 32, 64, 128, 255",
-            "255 minus the hops",
-            REAL,
-        ],
-    ),
+    FieldRule::new("IPv4", "time to live", [NONE, NONE, "255 minus the hops", REAL]),
     FieldRule::new(
         "IPv4",
         "options: routes, timestamps",

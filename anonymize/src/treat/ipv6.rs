@@ -24,32 +24,24 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "IPv6",
         "version, payload length, next header",
-        ["counter, k-threshold", "protocol kept", "kept", REAL],
+        [
+            "protocol: counter, k-threshold",
+            "version, protocol",
+            "kept",
+            REAL,
+        ],
     ),
-    FieldRule::new(
-        "IPv6",
-        "traffic class",
-        ["counter, k-threshold", NONE, "kept", REAL],
-    ),
+    FieldRule::new("IPv6", "traffic class", [NONE, NONE, "kept", REAL]),
     FieldRule::new(
         "IPv6",
         "flow label",
         [NONE, NONE, "permuted: 20 bits, 0 kept", REAL],
     ),
-    FieldRule::new(
-        "IPv6",
-        "hop limit",
-        [
-            "counter, k-threshold",
-            "bucket: 32, 64, 128, 255",
-            "255 minus the hops",
-            REAL,
-        ],
-    ),
+    FieldRule::new("IPv6", "hop limit", [NONE, NONE, "255 minus the hops", REAL]),
     FieldRule::new(
         "IPv6",
         "fragment offset, M",
-        ["counter, k-threshold", "is a fragment", "kept", REAL],
+        [NONE, "whether any was a fragment", "kept", REAL],
     ),
     FieldRule::new(
         "IPv6",

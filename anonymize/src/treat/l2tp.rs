@@ -11,7 +11,7 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "L2TP",
         "flags, version, length, offset size",
-        [NONE, "tunnel kind", "kept", REAL],
+        [NONE, NONE, "kept", REAL],
     ),
     FieldRule::new(
         "L2TP",

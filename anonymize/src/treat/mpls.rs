@@ -15,12 +15,7 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "MPLS",
         "label",
-        [
-            NONE,
-            "presence",
-            "permuted: 20 bits, special-purpose labels kept",
-            REAL,
-        ],
+        [NONE, NONE, "permuted: 20 bits, special-purpose labels kept", REAL],
     ),
     FieldRule::new(
         "MPLS",

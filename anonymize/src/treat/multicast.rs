@@ -13,7 +13,7 @@ const IGMP_GROUP_MESSAGES: [u8; 3] = [0x12, 0x16, 0x17];
 
 /// IGMP and MLD.
 pub(super) const RULES: &[FieldRule] = &[
-    FieldRule::new("IGMP", "type", ["counter, k-threshold", NONE, "kept", REAL]),
+    FieldRule::new("IGMP", "type", [NONE, NONE, "kept", REAL]),
     FieldRule::new(
         "IGMP",
         "group, source",

@@ -6,11 +6,7 @@ use crate::fields::{FieldRule, NONE, REAL};
 
 /// VXLAN and GENEVE.
 pub(super) const RULES: &[FieldRule] = &[
-    FieldRule::new(
-        "VXLAN, GENEVE",
-        "flags, payload type",
-        [NONE, "tunnel kind", "kept", REAL],
-    ),
+    FieldRule::new("VXLAN, GENEVE", "flags, payload type", [NONE, NONE, "kept", REAL]),
     FieldRule::new(
         "VXLAN, GENEVE",
         "network identifier",

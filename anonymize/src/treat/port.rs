@@ -2,19 +2,22 @@
 //! among themselves, so that a pseudonym never looks like an exact port.
 
 use super::Anonymizer;
-use crate::fields::{FieldRule, REAL};
+use crate::fields::{FieldRule, NONE, REAL};
 
 /// Ports of every transport protocol.
-pub(super) const RULES: &[FieldRule] = &[FieldRule::new(
-    "TCP, UDP, SCTP",
-    "port",
-    [
-        "services, k-threshold",
-        "service class",
-        "exact below 1024 and on a public list, else permuted",
-        REAL,
-    ],
-)];
+pub(super) const RULES: &[FieldRule] = &[
+    FieldRule::new(
+        "TCP, UDP",
+        "port",
+        [
+            "service: counter, k-threshold",
+            "service class",
+            "exact below 1024 and on a public list, else permuted",
+            REAL,
+        ],
+    ),
+    FieldRule::new("SCTP", "port", [NONE, NONE, "as TCP and UDP ports", REAL]),
+];
 
 /// First port outside the system range (RFC 6335).
 pub(crate) const FIRST_USER_PORT: u16 = 1024;

@@ -27,7 +27,7 @@ pub(super) const RULES: &[FieldRule] = &[
         "sequence and acknowledgement number",
         [NONE, NONE, "minus a keyed offset of their direction", REAL],
     ),
-    FieldRule::new("TCP", "flags", ["counter, k-threshold", "union", "kept", REAL]),
+    FieldRule::new("TCP", "flags", [NONE, "union", "kept", REAL]),
     FieldRule::new("TCP", "window", [NONE, NONE, "floored to a power of two", REAL]),
     FieldRule::new("TCP", "urgent pointer", [NONE, NONE, "zero", REAL]),
     FieldRule::new(

@@ -9,7 +9,7 @@ pub(super) const RULES: &[FieldRule] = &[
     FieldRule::new(
         "Teredo",
         "indication types and lengths",
-        [NONE, "tunnel kind", "kept", REAL],
+        [NONE, NONE, "kept", REAL],
     ),
     FieldRule::new(
         "Teredo",
