@@ -30,6 +30,15 @@ impl FieldRule {
             rules: [aggregate, coarse, anonymized, headers, AS_CAPTURED],
         }
     }
+
+    /// A row of what no level shows, `payload` neither: it is not read in the first place.
+    pub(crate) const fn nowhere(layer: &'static str, field: &'static str) -> Self {
+        FieldRule {
+            layer,
+            field,
+            rules: [NONE; 5],
+        }
+    }
 }
 
 /// Every row, from the packet as a whole to the innermost header.

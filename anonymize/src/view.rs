@@ -43,11 +43,7 @@ pub(crate) const RULES: &[FieldRule] = &[
         "number of packets",
         ["sum, k-threshold", "floored to a power of two", "kept", "kept"],
     ),
-    FieldRule::new(
-        "packet",
-        "names, comments, secrets of a capture file",
-        [NONE, NONE, NONE, NONE],
-    ),
+    FieldRule::nowhere("packet", "names, comments, secrets of a capture file"),
     FieldRule::new("packet", "payload, padding, trailer", [NONE, NONE, "cut", "cut"]),
     FieldRule::new(
         "packet",

@@ -119,8 +119,8 @@ impl Treatment {
         }
         let dissection = dissect(LinkType(packet.link), packet.data);
         match (self.level, &self.anonymizer) {
-            (AccessLevel::Headers, Some(_)) => {
-                frame.extend_from_slice(&packet.data[..dissection.header_len]);
+            (AccessLevel::Headers, Some(anonymizer)) => {
+                anonymizer.show_headers(packet.data, &dissection, frame);
                 // Shown up to the last valid header, if there is any.
                 match (frame.is_empty(), dissection.deny) {
                     (true, reason) => Err(reason.unwrap_or(DenyReason::Malformed)),
