@@ -5,6 +5,10 @@ use aes::{Aes128, Block};
 
 use super::BLOCKS_IN_FLIGHT;
 
+/// Blocks from which on a remainder is cheaper as a whole batch of the widest cipher, which else takes its blocks one
+/// by one (measured: 16 alone 18 ns, 32 alone 38 ns, 48 alone 57 ns, 64 together 21 ns).
+const WORTH_A_BATCH: usize = 24;
+
 /// AES-128 under one field's key. Inputs of one instance must be of one fixed form.
 pub(crate) struct Prf(Aes128);
 
@@ -27,8 +31,24 @@ impl Prf {
     }
 
     pub(crate) fn blocks(&self, blocks: &mut [Block]) {
-        self.0.encrypt_blocks(blocks);
+        let (batches, rest) = blocks.as_chunks_mut::<BLOCKS_IN_FLIGHT>();
+        self.0.encrypt_blocks(batches.as_flattened_mut());
+        if rest.len() < WORTH_A_BATCH || !encrypts_widely() {
+            return self.0.encrypt_blocks(rest);
+        }
+        let mut batch = [Block::default(); BLOCKS_IN_FLIGHT];
+        batch[..rest.len()].copy_from_slice(rest);
+        self.0.encrypt_blocks(&mut batch);
+        rest.copy_from_slice(&batch[..rest.len()]);
     }
+}
+
+/// Whether the cipher has an implementation for [`BLOCKS_IN_FLIGHT`] blocks here.
+fn encrypts_widely() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("vaes");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// AES in counter mode, for filling secret tables.
@@ -71,6 +91,30 @@ impl KeyStream {
             let word = self.next_u32();
             if word < reject_from {
                 return word % bound;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_at_once_each_block_is_the_same() {
+        let prf = Prf::new(&[5; 16]);
+        for count in [0, 1, 2, 16, 23, 24, 32, 48, 63, 64, 65, 96, 112, 128, 150] {
+            let input = |at: usize| (at as u128) << 77 | 3;
+            let mut blocks: Vec<Block> = (0..count)
+                .map(|at| Block::from(input(at).to_be_bytes()))
+                .collect();
+            prf.blocks(&mut blocks);
+            for (at, block) in blocks.iter().enumerate() {
+                assert_eq!(
+                    u128::from_be_bytes(block.0),
+                    prf.block(input(at)),
+                    "{at} of {count}"
+                );
             }
         }
     }
