@@ -14,6 +14,7 @@ pub mod events;
 pub mod init;
 mod keys;
 mod node;
+mod orders;
 mod partners;
 mod secret;
 #[cfg(test)]
@@ -25,4 +26,5 @@ pub use error::AdminError;
 pub use events::take as take_events;
 pub use init::{InitOptions, init};
 pub use node::{AdminNode, renew_revocations};
+pub use orders::{DestroyOrder, take as take_orders};
 pub use secret::root_secret;

@@ -48,6 +48,10 @@ names! {
     results = "results";
     /// What the supervisor remembers of queries and segments.
     state = "state";
+    /// Orders of administration commands that a running supervisor has not yet carried out.
+    orders = "state/orders";
+    /// Nonces of requests that were taken and could still be sent again.
+    nonces = "state/nonces";
     /// The audit log.
     audit_log = "audit.log";
     /// Events of administration commands that a running supervisor has not yet put into the audit log.

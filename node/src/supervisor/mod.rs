@@ -8,8 +8,8 @@
 //! | `children` | child processes: start, messages, death |
 //! | `wiring` | which roles run, what each is started with, links between them |
 //! | `reports` | what roles say |
-//! | `epochs`, `grants` | public keys for writers; data keys for one reader |
-//! | `asks`, `requests` | from bytes of the network to an authentic request |
+//! | `epochs`, `grants`, `destroy` | public keys for writers; data keys for one reader; keys that are no more |
+//! | `asks`, `requests`, `nonces` | from bytes of the network to an authentic request, taken once |
 //! | `decide`, `audit` | policy decisions and the audit log |
 //! | `checks`, `modules`, `live` | modules on trial; installed ones; the live instances of them |
 //! | `jobs`, `plan`, `answers`, `status` | queries and their life; what askers are told |
@@ -22,12 +22,14 @@ mod catalog;
 mod checks;
 mod children;
 mod decide;
+mod destroy;
 mod epochs;
 mod grants;
 mod jobs;
 mod levels;
 mod live;
 mod modules;
+mod nonces;
 mod plan;
 mod reports;
 mod requests;
@@ -115,7 +117,7 @@ pub(crate) struct Supervisor {
     live: live::LiveModules,
     jobs: jobs::Jobs,
     checks: checks::Checks,
-    nonces: requests::Nonces,
+    nonces: nonces::Nonces,
     wiring: wiring::Wiring,
     roles: reports::Reports,
     /// The sealing epoch that capture last asked for.
@@ -143,7 +145,8 @@ impl Supervisor {
         let registry = Registry::load(&layout)?;
         let policy = load_policy(&config)?;
         let root = crate::admin::root_secret(&config)?;
-        let keyring = Keyring::load(&layout.keyring(), &root)?;
+        let mut keyring = Keyring::load(&layout.keyring(), &root)?;
+        destroy::take(&layout, &root, &mut keyring)?;
         let mut audit = AuditLog::open(&layout.audit_log(), keyring.node_signing.clone())?;
         crate::admin::take_events(&layout, &mut audit)?;
         // The authority's revocation list is valid for a limited time: each start makes it anew.
@@ -151,6 +154,7 @@ impl Supervisor {
         let launcher = children::Launcher::new(&config);
         let modules = modules::ModuleStore::open(&layout)?;
         let jobs = jobs::Jobs::open(&layout)?;
+        let nonces = open_nonces(&layout)?;
         Ok(Self {
             children: Children::new(events, launcher),
             config,
@@ -165,7 +169,7 @@ impl Supervisor {
             live: live::LiveModules::default(),
             jobs,
             checks: checks::Checks::default(),
-            nonces: requests::Nonces::default(),
+            nonces,
             wiring: wiring::Wiring::default(),
             roles: reports::Reports::default(),
             capture_epoch: None,
@@ -254,6 +258,9 @@ impl Supervisor {
         let registry = Registry::load(&self.layout)?;
         let policy = load_policy(&config)?;
         self.keyring = Keyring::load(&self.layout.keyring(), &self.root)?;
+        for order in destroy::take(&self.layout, &self.root, &mut self.keyring)? {
+            self.end_holders(order);
+        }
         crate::admin::take_events(&self.layout, &mut self.audit)?;
         self.config = config;
         self.registry = registry;
@@ -273,6 +280,13 @@ impl Supervisor {
             self.stop_all();
         }
     }
+}
+
+fn open_nonces(layout: &Layout) -> Result<nonces::Nonces, SupervisorError> {
+    let path = layout.nonces();
+    std::fs::create_dir_all(layout.state())
+        .and_then(|()| nonces::Nonces::open(&path, now_ns()))
+        .map_err(|e| SupervisorError::Io(path.display().to_string(), e))
 }
 
 fn load_policy(config: &Config) -> Result<PolicyEngine, SupervisorError> {

@@ -8,6 +8,7 @@ use como_keys::signing::{Signature, VerifyingKey};
 use como_policies::{AccessLevel, Window};
 
 use super::answers::Refusal;
+use super::nonces::Nonces;
 use crate::wire::{array, text};
 
 /// DSSE payload type of a signed request.
@@ -16,8 +17,6 @@ pub const REQUEST_TYPE: &str = "application/vnd.como.request+capnp;v=1";
 pub const REQUEST_VERSION: u16 = 1;
 /// How far ahead a request may expire, ns: bounds the memory of seen nonces.
 pub const MAX_EXPIRY_AHEAD_NS: u64 = 600_000_000_000;
-/// Nonces remembered; beyond it requests are refused as `busy` until some expire.
-pub const MAX_NONCES: usize = 100_000;
 /// Most arguments that a request may give a module.
 pub const MAX_ARGUMENTS: u32 = 64;
 
@@ -85,27 +84,6 @@ pub enum Request {
     Catalog,
     /// How the node is.
     Status,
-}
-
-/// Nonces seen, with their expiry.
-#[derive(Default)]
-pub struct Nonces(BTreeMap<[u8; 16], u64>);
-
-impl Nonces {
-    fn take(&mut self, nonce: [u8; 16], expiry_ns: u64, now_ns: u64) -> Result<(), Refusal> {
-        if self.0.len() >= MAX_NONCES {
-            self.0.retain(|_, expiry| *expiry > now_ns);
-        }
-        if self.0.len() >= MAX_NONCES {
-            return Err(Refusal::Busy(format!(
-                "{MAX_NONCES} requests came within ten minutes"
-            )));
-        }
-        match self.0.insert(nonce, expiry_ns) {
-            None => Ok(()),
-            Some(_) => Err(Refusal::NotAuthentic("this request was sent before".into())),
-        }
-    }
 }
 
 /// Verifies a signed request and reads it.

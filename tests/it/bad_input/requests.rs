@@ -123,6 +123,11 @@ fn what_is_no_request_is_refused_with_its_reason() {
     });
     sends(&signed(&ann, &unknown)).is_problem(404, "no-such-module", "nothing");
 
+    // Nor is it good again after a restart.
+    node.stop();
+    let node = site.start();
+    sends(&good).is_problem(401, "not-authentic", "was sent before");
+
     // After all that the node still does its work, in the same processes.
     assert!(node.audited("died").is_empty());
     ann.trace(&["--all"], "still.como").ok();

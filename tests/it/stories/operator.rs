@@ -6,7 +6,7 @@ use como_keys::signing::VerifyingKey;
 use como_node::config::Layout;
 use como_node::trace::SegmentReader;
 
-use crate::harness::Deployment;
+use crate::harness::{Deployment, open_packets, wait_for};
 
 #[test]
 fn a_stopped_node_leaves_sealed_segments_and_a_sound_audit_log() {
@@ -130,4 +130,58 @@ fn check_knows_a_good_node_from_a_broken_one() {
     fs::write(&keyring, sealed).expect("written");
     assert_eq!(check(&site).0, Some(0));
     site.start().stop();
+}
+
+#[test]
+fn a_day_that_is_destroyed_while_the_node_runs_is_read_by_nobody_again() {
+    const DAY_NS: u64 = 86_400_000_000_000;
+    let mut site = Deployment::new().capture(2_000, 32);
+    let ann = site.partner("ann", "headers", false);
+    let node = site.start();
+    node.ingested();
+    ann.trace(&["--all", "--level", "headers"], "before.como").ok();
+    assert_eq!(open_packets(&ann, &ann.path("before.como")).frames.len(), 2_000);
+
+    let day = (site.generated().start_ns / DAY_NS).to_string();
+    let folder = node.folder.display().to_string();
+    let capture = node.role("capture");
+    let ended = site.admin(&["keys", "destroy", "--epoch", &day, "--all", "--node", &folder]);
+    assert!(
+        ended.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    wait_for("it is in the audit log", || {
+        let done = node.audited("administration");
+        done.iter()
+            .any(|event| event["command"] == "keys destroy")
+            .then_some(())
+    });
+    // Who held its keys is another process now.
+    wait_for("capture is back", || {
+        node.role("capture").filter(|new| Some(*new) != capture)
+    });
+    node.ingested();
+
+    let is_gone = |name: &str| {
+        ann.trace(&["--all"], name).ok();
+        let packets = open_packets(&ann, &ann.path(name));
+        assert!(
+            packets.frames.is_empty(),
+            "{} packets of a destroyed day",
+            packets.frames.len()
+        );
+        let gaps = &packets.end.gaps;
+        assert!(
+            gaps.iter()
+                .any(|gap| gap.cause == "destroyed" && gap.count == Some(2_000)),
+            "{gaps:?}"
+        );
+    };
+    is_gone("after.como");
+    node.stop();
+    let node = site.start();
+    node.ingested();
+    is_gone("restarted.como");
+    node.stop();
 }

@@ -218,6 +218,11 @@ fn a_broken_download_goes_on_where_it_broke() {
     half("flipped.como", true);
     ann.como(&["fetch", id, "-o", "flipped.como"]).exits(6);
     assert!(!ann.path("flipped.como").exists() && ann.path("flipped.como.unverified").exists());
+    // It outlives a restart of the node.
+    node.stop();
+    let node = site.start();
+    ann.como(&["fetch", id, "-o", "later.como"]).ok();
+    assert!(std::fs::read(ann.path("later.como")).expect("a file") == whole);
     // An id is no key: nobody else gets the file.
     bob.como(&["fetch", id, "-o", "stolen.como"]).exits(7);
     node.stop();

@@ -7,11 +7,13 @@
 //! | `queue` | which job runs when: waiting, queued, forgotten |
 //! | `run` | one reader and one runner process per job, and what they are given |
 //! | `reports` | what those processes say, and the end of a job |
+//! | `kept` | results that a restart leaves to their owners |
 //! | `owner` | what the asker of a job may do with it |
 //! | `again` | decisions made anew when policy or registry change |
 
 mod again;
 mod ask;
+mod kept;
 mod owner;
 mod queue;
 mod reports;
@@ -156,18 +158,18 @@ impl Job {
 pub(in crate::supervisor) struct Jobs {
     results: PathBuf,
     all: BTreeMap<String, Job>,
+    /// Finished by an earlier run.
+    kept: BTreeMap<String, kept::Kept>,
 }
 
 impl Jobs {
-    /// No query yet. Datasets of an earlier run are deleted: their askers' queries ended with it.
+    /// No query yet but those that an earlier run finished: the others ended with it.
     pub fn open(layout: &Layout) -> Result<Self, SupervisorError> {
         let results = layout.results();
         let fail = |e| SupervisorError::Io(results.display().to_string(), e);
         std::fs::create_dir_all(&results).map_err(fail)?;
-        for entry in std::fs::read_dir(&results).map_err(fail)?.flatten() {
-            let _ = std::fs::remove_file(entry.path());
-        }
         Ok(Self {
+            kept: kept::Kept::read_all(&results).map_err(fail)?,
             results,
             all: BTreeMap::new(),
         })
@@ -177,8 +179,19 @@ impl Jobs {
         self.results.join(format!("{id}.como"))
     }
 
+    fn state_path(&self, id: &str) -> PathBuf {
+        self.results.join(format!("{id}.json"))
+    }
+
     fn of(&mut self, id: &str) -> Option<&mut Job> {
         self.all.get_mut(id)
+    }
+
+    /// Running jobs whose window touches a span.
+    pub fn running_over(&self, span: Window) -> Vec<String> {
+        let running = self.all.values().filter(|job| job.state == State::Running);
+        let touched = running.filter(|job| job.window.overlaps(span));
+        touched.map(|job| job.id.clone()).collect()
     }
 
     fn count(&self, state: State) -> usize {
@@ -187,7 +200,8 @@ impl Jobs {
 
     /// Bytes of all datasets that wait to be fetched.
     fn bytes(&self) -> u64 {
-        self.all.values().map(|j| j.totals.bytes).sum()
+        let kept: u64 = self.kept.values().map(|k| k.bytes).sum();
+        kept + self.all.values().map(|j| j.totals.bytes).sum::<u64>()
     }
 
     /// Jobs by state, for the status.

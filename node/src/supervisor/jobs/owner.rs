@@ -2,7 +2,9 @@
 
 use std::fs::File;
 
-use super::{Job, State};
+use serde_json::Value;
+
+use super::State;
 use crate::supervisor::Supervisor;
 use crate::supervisor::answers::{Refusal, Reply};
 use crate::supervisor::asks::AskId;
@@ -11,7 +13,7 @@ use crate::supervisor::audit::Event;
 impl Supervisor {
     /// State of a query, for its owner.
     pub(in crate::supervisor) fn job_state(&self, asker: &str, id: &str) -> Result<Reply, Refusal> {
-        self.owned(asker, id).map(|job| Reply::ok(job.body()))
+        self.owned(asker, id).map(|(body, _)| Reply::ok(body))
     }
 
     /// Cancels a query, for its owner.
@@ -26,7 +28,7 @@ impl Supervisor {
         let standing = self.served(asker);
         let opened = standing
             .and_then(|()| self.owned(asker, id))
-            .and_then(|job| match job.state {
+            .and_then(|(_, state)| match state {
                 State::Done => File::open(self.jobs.path(id)).map_err(|e| Refusal::Internal(e.to_string())),
                 _ => Err(Refusal::NoSuchQuery("the query has no result (yet)".into())),
             });
@@ -39,11 +41,12 @@ impl Supervisor {
         }
     }
 
-    fn owned(&self, asker: &str, id: &str) -> Result<&Job, Refusal> {
-        self.jobs
-            .all
-            .get(id)
-            .filter(|job| job.owner == asker)
+    /// What the owner may know of a query, of this run or an earlier one, and its state.
+    fn owned(&self, asker: &str, id: &str) -> Result<(Value, State), Refusal> {
+        let own = self.jobs.all.get(id).filter(|job| job.owner == asker);
+        let kept = self.jobs.kept.get(id).filter(|kept| kept.owner == asker);
+        own.map(|job| (job.body(), job.state))
+            .or_else(|| kept.map(|kept| (kept.body.clone(), State::Done)))
             .ok_or_else(|| Refusal::NoSuchQuery(format!("you have no query `{}` here", id.escape_debug())))
     }
 }

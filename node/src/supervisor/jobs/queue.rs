@@ -131,6 +131,8 @@ impl Supervisor {
             .filter(|j| j.is_over() && j.created_ns < limit)
             .map(|j| j.id.clone())
             .collect();
+        let kept = self.jobs.kept.iter().filter(|(_, k)| k.created_ns < limit);
+        let old: Vec<String> = kept.map(|(id, _)| id.clone()).chain(old).collect();
         old.iter().for_each(|id| self.forget(id));
     }
 
@@ -151,6 +153,8 @@ impl Supervisor {
 
     fn forget(&mut self, id: &str) {
         self.jobs.all.remove(id);
+        self.jobs.kept.remove(id);
+        let _ = std::fs::remove_file(self.jobs.state_path(id));
         let _ = std::fs::remove_file(self.jobs.path(id));
     }
 }

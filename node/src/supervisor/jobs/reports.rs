@@ -129,7 +129,7 @@ impl Supervisor {
     }
 
     /// Ends a job that is not over; its processes end, and only a result that is done stays.
-    pub(super) fn end_job(&mut self, id: &str, state: State, detail: &str, fix: &str) {
+    pub(in crate::supervisor) fn end_job(&mut self, id: &str, state: State, detail: &str, fix: &str) {
         let Some(job) = self.jobs.of(id) else { return };
         if job.is_over() {
             return;
@@ -138,6 +138,13 @@ impl Supervisor {
         job.detail = detail.to_owned();
         job.fix = fix.to_owned();
         let (owner, totals) = (job.owner.clone(), job.totals);
+        if state == State::Done
+            && let Some(job) = self.jobs.all.get(id)
+            && let Err(error) = self.jobs.keep(job)
+        {
+            tracing::warn!("a result will not outlive this run: {error}");
+        }
+        let Some(job) = self.jobs.of(id) else { return };
         if let Work::Query {
             live: Some(instance), ..
         } = job.work
