@@ -7,7 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use crate::golden::golden;
-use crate::oracle::{check, check_input};
+use crate::oracle::{check, check_input, input};
 
 /// The golden set is part of the corpus without being stored twice; what else is kept is one input for each other
 /// stack of headers that changes of it reached.
@@ -24,6 +24,18 @@ fn corpus() -> Vec<Vec<u8>> {
         .iter()
         .map(|file| fs::read(file).expect("an input"))
         .collect()
+}
+
+#[test]
+#[ignore = "writes the golden frames to fuzz/seeds, for the fuzz target to begin with"]
+fn write_the_seeds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    fs::create_dir_all(&folder).expect("a folder");
+    for (number, golden) in golden().iter().enumerate() {
+        if let Some(input) = input(golden.link, &golden.frame) {
+            fs::write(folder.join(format!("golden-{number}")), input).expect("a seed");
+        }
+    }
 }
 
 #[test]

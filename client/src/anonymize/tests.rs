@@ -164,7 +164,11 @@ fn payload_and_metadata_do_not_pass_below_payload() {
         let address = rows[0].3[26..30].to_vec();
         assert_eq!(holds(&out, &address), level >= AccessLevel::Headers, "{level}");
         // The device half of a MAC is a pseudonym at `headers` too.
-        assert_eq!(holds(&out, &rows[0].3[..12]), level == AccessLevel::Payload, "{level}");
+        assert_eq!(
+            holds(&out, &rows[0].3[..12]),
+            level == AccessLevel::Payload,
+            "{level}"
+        );
     }
     let (out, _) = run(AccessLevel::Payload, &input, None).unwrap();
     assert!(read(&out) == rows);
