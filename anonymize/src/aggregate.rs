@@ -126,7 +126,7 @@ fn released(((dimension, value), group): ((Dimension, u16), Group)) -> Option<Co
         Dimension::Denied => group.sums.packets >= K as u64,
         _ => group.sources.len() >= K && group.destinations.len() >= K,
     };
-    is_large.then(|| Counter {
+    is_large.then_some(Counter {
         dimension,
         value,
         packets: group.sums.packets,

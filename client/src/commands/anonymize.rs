@@ -49,11 +49,11 @@ pub fn run(context: &Context, args: &Anonymize) -> Result<()> {
                 "pipe one in, for example from `tcpdump -w -`, or name a file",
             ));
         }
-        job.into_output(io::stdin(), 0, out, args.force)?
+        job.write_output(io::stdin(), 0, out, args.force)?
     } else {
         let file = File::open(input).map_err(|error| ClientError::read(input, error))?;
         let length = file.metadata().map_or(0, |metadata| metadata.len());
-        job.into_output(file, length, out, args.force)?
+        job.write_output(file, length, out, args.force)?
     };
     let Some(summary) = summary else { return Ok(()) };
     if let Some(report) = &args.report {
@@ -124,7 +124,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// `None`: the reader of our pipe went away (`| head`), which is its wish and no error.
-    fn into_output(
+    fn write_output(
         &self,
         input: impl Read + Send,
         length: u64,

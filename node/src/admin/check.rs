@@ -2,12 +2,14 @@
 //! Must never change a file or start a process.
 
 use std::fmt;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use como_keys::keyring::Keyring;
 use como_keys::pki::valid_until_ns;
 use como_policies::PolicyEngine;
+use como_savefile::{OpenError, Reader};
 
 use super::events::{now_ns, running_supervisor};
 use super::{AdminError, root_secret};
@@ -172,15 +174,15 @@ fn policy(config: &Config) -> Found {
 
 fn source(config: &Config) -> Found {
     match &config.source {
-        Source::File { path, .. } => std::fs::File::open(path)
-            .map(|_| path.display().to_string())
-            .map_err(|why| {
-                finding(
-                    State::Error,
-                    format!("{}: {why}", path.display()),
-                    "make it readable for this user",
-                )
-            }),
+        Source::File { path, .. } => {
+            let name = path.display().to_string();
+            let opened = File::open(path).map_err(OpenError::from).and_then(Reader::new);
+            opened.map(|_| name.clone()).map_err(|why| {
+                let why = why.to_string();
+                let (what, fix) = why.split_once('\n').unwrap_or((&why, ""));
+                finding(State::Error, format!("{name}: {what}"), fix)
+            })
+        }
         Source::Live { interface, .. } => {
             if Path::new("/sys/class/net").join(interface).exists() {
                 Ok(format!("interface {interface}"))

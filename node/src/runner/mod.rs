@@ -4,6 +4,7 @@
 
 mod output;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -70,7 +71,8 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
     let (file, feeds) = peers(&mut commands)?;
     let mut work = work(start, &header)?;
     let mut output = Output::create(file, &header, &recipients)?;
-    consume(&feeds, &mut work, &mut output)?;
+    let known = header.gaps.iter().map(|gap| (gap.from_ns, gap.to_ns)).collect();
+    consume(&feeds, &mut work, &mut output, KnownGaps(known))?;
     if let Work::Module(runner) = work {
         let mut emitted = Vec::new();
         runner
@@ -184,14 +186,36 @@ fn admit(run: wire::module_run::Reader<'_>) -> Result<AdmittedModule, RunnerErro
         .map_err(|e| RunnerError::Module(e.to_string()))
 }
 
+/// Gaps that were known before the first packet, ns, in order of time. A module is told of each before the
+/// packets that follow it.
+struct KnownGaps(VecDeque<(u64, u64)>);
+
+impl KnownGaps {
+    fn tell(&mut self, runner: &mut IntervalRunner, now_ns: u64) {
+        while let Some((from_ns, to_ns)) = self.0.pop_front_if(|(from_ns, _)| *from_ns <= now_ns) {
+            runner.gap(from_ns, to_ns);
+        }
+    }
+}
+
 /// Takes the feed until its end.
-fn consume(feeds: &Receiver<Feed>, work: &mut Work, output: &mut Output) -> Result<(), RunnerError> {
+fn consume(
+    feeds: &Receiver<Feed>,
+    work: &mut Work,
+    output: &mut Output,
+    mut known: KnownGaps,
+) -> Result<(), RunnerError> {
     loop {
         let feed = feeds.recv().map_err(|_| RunnerError::ReaderGone)?;
         match (feed, &mut *work) {
+            (Feed::End, Work::Module(runner)) => {
+                known.tell(runner, u64::MAX);
+                return Ok(());
+            }
             (Feed::End, _) => return Ok(()),
             (Feed::View(view), Work::Module(runner)) => {
                 output.count_packets(view.len());
+                known.tell(runner, view.columns.ts_ns.iter().copied().max().unwrap_or(0));
                 let mut emitted = Vec::new();
                 runner
                     .push(&view, None, &mut |rows| emitted.push(rows))
@@ -200,6 +224,7 @@ fn consume(feeds: &Receiver<Feed>, work: &mut Work, output: &mut Output) -> Resu
             }
             (Feed::View(view), Work::Packets) => output.packets(&view)?,
             (Feed::Tick(now_ns), Work::Module(runner)) => {
+                known.tell(runner, now_ns);
                 let mut emitted = Vec::new();
                 runner
                     .advance(now_ns, &mut |rows| emitted.push(rows))

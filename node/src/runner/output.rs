@@ -40,10 +40,13 @@ impl Output {
     /// Begins the dataset.
     pub fn create(file: File, header: &Header, recipients: &[Recipient]) -> Result<Self, RunnerError> {
         let writer = DatasetWriter::create(BufWriter::with_capacity(1 << 20, file), header, recipients)?;
-        Ok(Self {
+        let mut output = Self {
             writer,
             end: Completeness::default(),
-        })
+        };
+        // What is known to be missing before anything is read is missing in the end, too.
+        header.gaps.iter().for_each(|gap| output.gap(gap.clone()));
+        Ok(output)
     }
 
     /// Packets that a module saw.

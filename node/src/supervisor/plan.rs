@@ -38,7 +38,8 @@ pub(super) struct Estimate {
 
 impl Supervisor {
     /// Checks that the trace reaches a window; parts that it does not reach come out as gaps.
-    pub(super) fn check_window(&self, window: Window) -> Result<Vec<Gap>, Refusal> {
+    /// A part below the level's grain is none: the window was widened to it.
+    pub(super) fn check_window(&self, window: Window, level: AccessLevel) -> Result<Vec<Gap>, Refusal> {
         let Some(coverage) = self.catalog.coverage() else {
             return Err(Refusal::OutsideTrace("the trace is empty".into()));
         };
@@ -47,6 +48,7 @@ impl Supervisor {
                 "the trace reaches over {coverage}, asked was {window}"
             )));
         }
+        let coverage = coverage.snap(level);
         let mut gaps = Vec::new();
         let mut missing = |from_ns: u64, to_ns: u64| {
             if from_ns < to_ns {
@@ -301,6 +303,20 @@ fn table(columns: impl Iterator<Item = Field>) -> Schema {
     Schema::Table(std::iter::once(time).chain(columns).collect())
 }
 
+/// Gaps as an asker may know them: in order, within the window, and no time finer than the level's grain.
+pub(super) fn public_gaps(mut gaps: Vec<Gap>, window: Window, level: AccessLevel) -> Vec<Gap> {
+    gaps.retain_mut(|gap| {
+        let seen = Window::new(gap.from_ns, gap.to_ns).map(|gap| gap.snap(level));
+        seen.is_ok_and(|seen| {
+            gap.from_ns = seen.from_ns.max(window.from_ns);
+            gap.to_ns = seen.to_ns.min(window.to_ns);
+            gap.from_ns < gap.to_ns
+        })
+    });
+    gaps.sort_by_key(|gap| (gap.from_ns, gap.to_ns));
+    gaps
+}
+
 /// Pseudonyms change with the mapping epoch: a filter that names one means something in one epoch only.
 fn one_epoch<'a>(
     filter: &Filter,
@@ -375,4 +391,34 @@ fn marked(error: &como_anonymize::filter::FilterError, text: &str) -> String {
         .map(str::to_owned)
         .collect();
     format!("{what}\n{}\n{fix}", place.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_told_in_order_within_the_window_and_never_finer_than_the_level() {
+        let gap = |from_ns, to_ns, count| Gap {
+            from_ns,
+            to_ns,
+            cause: "destroyed".into(),
+            count,
+        };
+        let window = Window::new(10_000_000, 50_000_000).unwrap();
+        let gaps = vec![
+            gap(30_123_456, 31_000_001, None),
+            gap(3, 12_345_678, Some(7)),
+            gap(60_000_000, 70_000_000, None),
+            gap(20_000_000, 20_000_000, None),
+        ];
+        let told = public_gaps(gaps, window, AccessLevel::Anonymized);
+        assert_eq!(
+            told,
+            [
+                gap(10_000_000, 13_000_000, Some(7)),
+                gap(30_000_000, 32_000_000, None)
+            ]
+        );
+    }
 }

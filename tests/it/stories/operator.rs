@@ -104,12 +104,14 @@ fn check_knows_a_good_node_from_a_broken_one() {
     let (code, said) = check(&site);
     assert_eq!(code, Some(0), "{said}");
 
+    fs::write(site.path("text.pcap"), "no capture at all, but a text\n").expect("written");
     let config = site.node_folder().join("como.toml");
     let good = fs::read_to_string(&config).expect("a configuration");
     for (wrong, named) in [
         (good.replace("mode = ", "moda = "), "moda"),
         (good.replace("restricted", "secret"), "secret"),
         (good.replace("capture.pcap", "nothing.pcap"), "nothing.pcap"),
+        (good.replace("capture.pcap", "text.pcap"), "neither magic number"),
     ] {
         fs::write(&config, wrong).expect("written");
         let (code, said) = check(&site);

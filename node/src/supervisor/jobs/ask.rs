@@ -144,7 +144,7 @@ impl Supervisor {
             return Err(Refusal::LevelNotServed(kept));
         }
         if !asked.future {
-            self.check_window(asked.scope.window)?;
+            self.check_window(asked.scope.window, asked.scope.level)?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::process::Role;
 use crate::supervisor::Supervisor;
 use crate::supervisor::answers::Refusal;
 use crate::supervisor::children::Purpose;
-use crate::supervisor::plan::metric_of;
+use crate::supervisor::plan::{metric_of, public_gaps};
 use crate::wire as messages;
 
 impl Supervisor {
@@ -67,9 +67,11 @@ impl Supervisor {
     }
 
     fn trace_reader(&mut self, job: &mut Job) -> Result<(Vec<u8>, Vec<como_dataset::Gap>, u32), Refusal> {
-        let mut gaps = self.check_window(job.window)?;
+        let seen = job.view_level().min(job.level);
+        let mut gaps = self.check_window(job.window, seen)?;
         let (grants, destroyed) = self.grant_segments(job.window, job.read_level());
         gaps.extend(destroyed);
+        let gaps = public_gaps(gaps, job.window, seen);
         self.check_epochs(job, &grants)?;
         let epoch = grants.first().map_or(0, |g| g.segment.mapping_epoch);
         if let (Work::Trace { link_type, .. }, Some(first)) = (&mut job.work, grants.first()) {
