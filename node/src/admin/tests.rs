@@ -17,9 +17,14 @@ use crate::registry::RegistryName;
 
 const ALICE: &str = "spiffe://consortium.example/uni-a/alice";
 
+/// A pcap file without a packet: version 2.4, Ethernet.
+const EMPTY_CAPTURE: [u8; 24] = [
+    0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0,
+];
+
 fn options(dir: &Path) -> InitOptions {
     let capture = dir.join("capture.pcap");
-    fs::write(&capture, b"").unwrap();
+    fs::write(&capture, EMPTY_CAPTURE).unwrap();
     InitOptions {
         name: "spiffe://consortium.example/org/node".parse().unwrap(),
         mode: SystemMode::Restricted,
