@@ -12,7 +12,7 @@ use como_node::config::Config;
 use como_node::trace::{BLOCK_HEADER_BYTES, BlockKind, ScanEnd, SegmentReader};
 use como_savefile::{Packet, Resolution, Writer};
 
-use super::harness::{Deployment, Node, Person, open_packets, open_table, wait_for};
+use super::harness::{Cell, Deployment, Node, Person, open_packets, open_table, wait_for};
 
 const LINKTYPE_ETHERNET: u32 = 1;
 /// 2026-03-01T12:00:00Z.
@@ -261,6 +261,10 @@ fn life(site: &mut Deployment) -> (Node, Vec<Person>) {
             .query("flowcount", &["--all", "--level", level], "flowcount.como")
             .ok();
     }
+    for level in ["coarse", "aggregate"] {
+        let out = format!("{level}.como");
+        people[0].trace(&["--all", "--level", level], &out).ok();
+    }
     // A filter that names a real host, by somebody who may know it.
     let filter = format!("host {CLIENT}");
     people[1]
@@ -314,6 +318,19 @@ fn planted_secrets_are_seen_at_their_level_and_nowhere_else() {
         texts()
             .iter()
             .for_each(|text| assert!(!table.contains(text), "{text} in a table"));
+    }
+    for level in ["coarse", "aggregate"] {
+        let table = open_table(&people[0], &people[0].path(&format!("{level}.como")));
+        assert!(!table.rows.is_empty(), "{level} has something to show");
+        let cells = table.rows.concat();
+        let bytes = cells.iter().map(|cell| match cell {
+            Cell::Bytes(bytes) => bytes.clone(),
+            other => format!("{other:?}").into_bytes(),
+        });
+        let bytes = bytes.collect::<Vec<_>>().join(&0);
+        for secret in secrets() {
+            assert!(!holds(&bytes, &secret.bytes), "{level}: {}", secret.what);
+        }
     }
     let of_host = open_packets(&people[1], &people[1].path("host.como"));
     assert!(!of_host.frames.is_empty() && of_host.frames.len() < opened(&people[1]).len());
