@@ -64,8 +64,9 @@ bench-micro: setup ## Micro benchmarks of the crates
 schema: ## Compile the Cap'n Proto schemas after a change (Debian package capnproto)
 	@capnp/regenerate.sh
 
-regenerate: setup ## Write docs/configuration.md anew after a change of the table of keys
+regenerate: setup ## Write the tables of docs/configuration.md and docs/privacy.md anew, after a change of what they say
 	cargo run -q -p como-tests --bin como-regenerate configuration
+	cargo run -q -p como-tests --bin como-regenerate fields
 
 clean: ## Remove what was built
 	cargo clean

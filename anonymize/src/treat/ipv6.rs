@@ -123,17 +123,8 @@ impl Anonymizer {
     /// Hop-by-hop and destination options. A broken option turns the rest into padding of one byte each.
     pub(super) fn ipv6_options(&self, real: &[u8], out: &mut [u8]) {
         out[0..2].copy_from_slice(&real[0..2]);
-        let mut at = 2;
-        while at < real.len() {
-            if real[at] == PAD_1 {
-                at += 1;
-                continue;
-            }
-            let Some(&len) = real.get(at + 1) else { return };
-            let end = at + 2 + usize::from(len);
-            let (Some(option), Some(room)) = (real.get(at..end), out.get_mut(at..end)) else {
-                return;
-            };
+        whole_options(real, out, |option, room| {
+            let len = option[1];
             room[0..2].copy_from_slice(&[PAD_N, len]);
             match (option[0], len) {
                 // A value that routers act on, and a length: both as on the wire.
@@ -144,8 +135,7 @@ impl Anonymizer {
                 }
                 _ => {}
             }
-            at = end;
-        }
+        });
     }
 
     /// RFC 5095 type 0, RFC 6275 type 2, RFC 8754 segment routing; of others the fixed four bytes alone.
@@ -166,5 +156,24 @@ impl Anonymizer {
         {
             self.write_v6(real, out);
         }
+    }
+}
+
+/// Hands each option of two bytes and more, and its room in `out`, to `show`, up to the first that is broken.
+/// `out` has the length of `real`.
+pub(super) fn whole_options(real: &[u8], out: &mut [u8], mut show: impl FnMut(&[u8], &mut [u8])) {
+    let mut at = 2;
+    while at < real.len() {
+        if real[at] == PAD_1 {
+            at += 1;
+            continue;
+        }
+        let Some(&len) = real.get(at + 1) else { return };
+        let end = at + 2 + usize::from(len);
+        let (Some(option), Some(room)) = (real.get(at..end), out.get_mut(at..end)) else {
+            return;
+        };
+        show(option, room);
+        at = end;
     }
 }

@@ -1,6 +1,7 @@
-//! `como-regenerate configuration|vectors`: writes files of the repository that are made from code.
+//! `como-regenerate configuration|fields|vectors`: writes files of the repository that are made from code.
 //!
-//! `configuration`: docs/configuration.md, after a change of the table of keys. `vectors`: the good datasets that
+//! `configuration`: docs/configuration.md, after a change of the table of keys. `fields`: the table of docs/privacy.md,
+//! after a change of a field's treatment. `vectors`: the good datasets that
 //! `dataset/tests/vectors` edits, only for a new version of the format. Tests compare; none of them writes.
 
 use std::fs;
@@ -23,16 +24,29 @@ fn main() -> ExitCode {
             repository.join("docs/configuration.md"),
             como_node::config::documentation(),
         ),
+        Some("fields") => fields(&repository.join("docs/privacy.md")),
         Some("vectors") => vectors(&repository.join("dataset/tests/vectors")),
-        _ => Err(io::Error::other("say `configuration` or `vectors`")),
+        _ => Err(io::Error::other("say `configuration`, `fields` or `vectors`")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("como-regenerate: {error}\nusage: como-regenerate configuration|vectors");
+            eprintln!("como-regenerate: {error}\nusage: como-regenerate configuration|fields|vectors");
             ExitCode::from(2)
         }
     }
+}
+
+/// Between the two marks of the page stands the table, and nothing else.
+fn fields(page: &Path) -> io::Result<()> {
+    const BEGIN: &str = "<!-- field table: generated, do not edit -->\n";
+    const END: &str = "<!-- end of field table -->\n";
+    let text = fs::read_to_string(page)?;
+    let marks = || io::Error::other("docs/privacy.md has lost a mark of its table");
+    let (before, rest) = text.split_once(BEGIN).ok_or_else(marks)?;
+    let (_, after) = rest.split_once(END).ok_or_else(marks)?;
+    let table = como_anonymize::fields::markdown();
+    fs::write(page, [before, BEGIN, &table, END, after].concat())
 }
 
 fn vectors(folder: &Path) -> io::Result<()> {

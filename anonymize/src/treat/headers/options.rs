@@ -2,7 +2,7 @@
 //! cookies and signatures of TCP and device numbers in addresses; from the first broken option on, nothing is.
 
 use super::super::Anonymizer;
-use super::super::ipv6::{HOME_ADDRESS, PAD_1, PAD_N, ROUTING_TYPE_0, ROUTING_TYPE_2, SEGMENT_ROUTING};
+use super::super::ipv6::{self, HOME_ADDRESS, PAD_N, ROUTING_TYPE_0, ROUTING_TYPE_2, SEGMENT_ROUTING};
 use super::super::tcp::{END_OF_OPTIONS, NO_OPERATION};
 use crate::dissect::be16;
 
@@ -12,31 +12,19 @@ const TCP_SECRETS: [u8; 3] = [19, 29, 34];
 const TCP_EXPERIMENTS: [u8; 2] = [253, 254];
 /// Fast Open, before it had a number of its own.
 const EXPERIMENT_FAST_OPEN: u16 = 0xf989;
+
 impl Anonymizer {
     /// Hop-by-hop and destination options as they are, padding empty. After a broken option nothing is shown.
     pub(super) fn show_ipv6_options(&self, real: &[u8], out: &mut [u8]) {
         out[0..2].copy_from_slice(&real[0..2]);
-        let mut at = 2;
-        while at < real.len() {
-            if real[at] == PAD_1 {
-                at += 1;
-                continue;
+        ipv6::whole_options(real, out, |option, room| match (option[0], option[1]) {
+            (PAD_N, _) => room[0..2].copy_from_slice(&option[0..2]),
+            (HOME_ADDRESS, 16) => {
+                room[0..2].copy_from_slice(&option[0..2]);
+                self.show_address(&option[2..], &mut room[2..]);
             }
-            let Some(&len) = real.get(at + 1) else { return };
-            let end = at + 2 + usize::from(len);
-            let (Some(option), Some(room)) = (real.get(at..end), out.get_mut(at..end)) else {
-                return;
-            };
-            match (option[0], len) {
-                (PAD_N, _) => room[0..2].copy_from_slice(&option[0..2]),
-                (HOME_ADDRESS, 16) => {
-                    room[0..2].copy_from_slice(&option[0..2]);
-                    self.show_address(&option[2..], &mut room[2..]);
-                }
-                _ => room.copy_from_slice(option),
-            }
-            at = end;
-        }
+            _ => room.copy_from_slice(option),
+        });
     }
 
     /// The segments of known types; of others the fixed four bytes, as formats that shorten addresses exist.
