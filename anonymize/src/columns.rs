@@ -9,24 +9,28 @@ use crate::bitmap::Bitmap;
 pub const NO_VLAN: u16 = 0xffff;
 
 /// A value that a column can hold: fixed width, little-endian outside the process.
-pub trait Cell: Copy {
+pub trait Cell: Copy + Sized {
     /// Bytes of one value.
     const WIDTH: usize;
-    /// Appends the little-endian bytes.
-    fn write(self, out: &mut Vec<u8>);
-    /// Reads `WIDTH` bytes; `None` when there are fewer.
-    fn read(bytes: &[u8]) -> Option<Self>;
+    /// Appends the little-endian bytes of all values.
+    fn write_all(values: &[Self], out: &mut Vec<u8>);
+    /// Appends the values of a whole number of `WIDTH` bytes each.
+    fn read_all(bytes: &[u8], values: &mut Vec<Self>);
 }
 
 macro_rules! integer_cells {
     ($($ty:ty),*) => {$(
         impl Cell for $ty {
             const WIDTH: usize = size_of::<$ty>();
-            fn write(self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
+            fn write_all(values: &[Self], out: &mut Vec<u8>) {
+                // Into prepared places: appending one by one would look at the capacity each time.
+                let start = out.len();
+                out.resize(start + size_of_val(values), 0);
+                let places = out[start..].as_chunks_mut().0;
+                places.iter_mut().zip(values).for_each(|(to, value)| *to = value.to_le_bytes());
             }
-            fn read(bytes: &[u8]) -> Option<Self> {
-                bytes.first_chunk().map(|chunk| <$ty>::from_le_bytes(*chunk))
+            fn read_all(bytes: &[u8], values: &mut Vec<Self>) {
+                values.extend(bytes.as_chunks().0.iter().map(|chunk| <$ty>::from_le_bytes(*chunk)));
             }
         }
     )*};
@@ -35,11 +39,11 @@ integer_cells!(u8, u16, u32, u64);
 
 impl<const N: usize> Cell for [u8; N] {
     const WIDTH: usize = N;
-    fn write(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self);
+    fn write_all(values: &[Self], out: &mut Vec<u8>) {
+        out.extend_from_slice(values.as_flattened());
     }
-    fn read(bytes: &[u8]) -> Option<Self> {
-        bytes.first_chunk().copied()
+    fn read_all(bytes: &[u8], values: &mut Vec<Self>) {
+        values.extend_from_slice(bytes.as_chunks().0);
     }
 }
 
@@ -79,6 +83,11 @@ macro_rules! columns {
                 Columns { $( $field: Vec::with_capacity(rows), )+ }
             }
 
+            /// Makes room for `rows` rows more.
+            pub fn reserve(&mut self, rows: usize) {
+                $( self.$field.reserve(rows); )+
+            }
+
             /// Removes every row, keeps the memory.
             pub fn clear(&mut self) {
                 $( self.$field.clear(); )+
@@ -94,6 +103,18 @@ macro_rules! columns {
                 Some(PacketRow { $( $field: *self.$field.get(index)?, )+ })
             }
 
+            /// The named columns; the others stay empty, so that they take no memory.
+            pub fn only(&self, wanted: &[Column]) -> Columns {
+                let mut only = Columns::default();
+                $( if wanted.contains(&Column::$variant) { only.$field.clone_from(&self.$field); } )+
+                only
+            }
+
+            /// Whether a column has a value for each of `rows` rows.
+            pub fn has(&self, column: Column, rows: usize) -> bool {
+                match column { $( Column::$variant => self.$field.len() == rows, )+ }
+            }
+
             /// The rows that are in `keep`, in order.
             pub fn select(&self, keep: &Bitmap) -> Columns {
                 Columns { $( $field: keep.ones().map_while(|at| self.$field.get(at).copied()).collect(), )+ }
@@ -103,7 +124,7 @@ macro_rules! columns {
             pub fn write_le(&self, column: Column, from: usize, to: usize, out: &mut Vec<u8>) {
                 match column { $( Column::$variant => {
                     let to = to.min(self.$field.len());
-                    for value in &self.$field[from.min(to)..to] { value.write(out); }
+                    Cell::write_all(&self.$field[from.min(to)..to], out);
                 } )+ }
             }
 
@@ -114,7 +135,7 @@ macro_rules! columns {
                 if bytes.len() % column.width() != 0 { return false; }
                 match column { $( Column::$variant => {
                     self.$field.clear();
-                    self.$field.extend(bytes.chunks_exact(<$ty as Cell>::WIDTH).filter_map(<$ty as Cell>::read));
+                    Cell::read_all(bytes, &mut self.$field);
                 } )+ }
                 true
             }

@@ -15,6 +15,7 @@ pub mod dissect;
 pub mod fields;
 pub mod filter;
 pub mod packet;
+pub mod rekeying;
 pub mod row;
 #[cfg(test)]
 mod sample;
@@ -32,7 +33,8 @@ pub use dissect::{Dissection, Layer, LayerKind, dissect};
 pub use fields::FieldRule;
 pub use filter::{Filter, FilterError};
 pub use packet::{LinkType, RawPacket};
-pub use row::{RowMeta, describe};
+pub use rekeying::Rekeying;
+pub use row::{RowMeta, describe, describe_dissected};
 pub use strip::{restore, strip};
 pub use treat::{Anonymizer, Outcome};
 pub use tunnel::TunnelKind;

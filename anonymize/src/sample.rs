@@ -141,8 +141,14 @@ pub(crate) fn check_laws(link: LinkType, packet: &[u8]) -> Option<[Vec<u8>; 3]> 
         "addresses alone re-key as the frame does"
     );
     let mut stripped = out.clone();
-    strip(link, &mut stripped);
-    restore(link, &mut stripped, &row);
+    let found = dissect(link, &stripped);
+    strip(&found, &mut stripped);
+    assert_eq!(
+        dissect(link, &stripped).layers(),
+        found.layers(),
+        "stripping moves no header"
+    );
+    restore(&found, &mut stripped, &row);
     assert_eq!(&stripped, out, "stripped and restored");
     let mut whole = out.clone();
     whole.resize(packet.len().max(out.len()), 0);

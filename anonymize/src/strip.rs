@@ -3,13 +3,11 @@
 
 use crate::checksum::fix_checksums;
 use crate::columns::{NO_VLAN, PacketRow};
-use crate::dissect::{Layer, LayerKind, dissect};
-use crate::packet::LinkType;
+use crate::dissect::{Dissection, Layer, LayerKind};
 
 /// Zeroes, in a frame that `Anonymizer::anonymize` wrote, the fields that its row holds, and the checksums that
-/// follow from the rest.
-pub fn strip(link: LinkType, frame: &mut [u8]) {
-    let found = dissect(link, frame);
+/// follow from the rest. `found` is the frame's dissection, and stays that of what is left.
+pub fn strip(found: &Dissection, frame: &mut [u8]) {
     let mut tagged = false;
     let own = found.own();
     for (number, layer) in own.iter().enumerate() {
@@ -61,9 +59,8 @@ pub fn strip(link: LinkType, frame: &mut [u8]) {
     clear_checksums(frame, &found.layers()[own.len()..]);
 }
 
-/// Undoes `strip` with the frame's row. The frame is then byte for byte what was stripped.
-pub fn restore(link: LinkType, frame: &mut [u8], row: &PacketRow) {
-    let found = dissect(link, frame);
+/// Undoes `strip` with the frame's row and dissection. The frame is then byte for byte what was stripped.
+pub fn restore(found: &Dissection, frame: &mut [u8], row: &PacketRow) {
     let mut tagged = false;
     for layer in found.own() {
         let at = layer.offset as usize;

@@ -117,6 +117,8 @@ struct Subscription {
   level    @1 :UInt8;
   audience @2 :Text;                 # empty: the node's own pseudonyms
   keys     @3 :List(AudienceKey);
+  columns  @4 :Data;                 # ids of the columns that are looked at, a byte each; sent again when they change
+  frames   @5 :Bool;                 # whether the frames are looked at
 }
 
 struct CaptureReport {

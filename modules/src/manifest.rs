@@ -1,6 +1,9 @@
 //! The manifest: what a module is and may do, as typed values, and their Cap'n Proto form.
 //! Owns its rules; must never decide whom to trust (envelope.rs) or look into the code (admit.rs).
 
+use std::collections::BTreeSet;
+
+use como_anonymize::filter::Filter;
 use como_anonymize::{Column, coarse};
 use como_capnp::module_capnp::{self, Kind, Merge as WireMerge};
 use como_dataset::ColumnKind;
@@ -131,6 +134,21 @@ pub struct ArgSpec {
 }
 
 impl Manifest {
+    /// Every column that running the module looks at: its own, those of its filter, and the time.
+    pub fn looked_at(&self) -> Vec<Column> {
+        // A filter that does not parse was never admitted.
+        let filter = Filter::parse(&self.filter).ok();
+        let filter = filter.iter().flat_map(Filter::columns);
+        let all: BTreeSet<Column> = self
+            .columns
+            .iter()
+            .copied()
+            .chain(filter)
+            .chain([Column::TsNs])
+            .collect();
+        all.into_iter().collect()
+    }
+
     /// Serialises. Done once, by whoever signs: everyone else keeps the bytes as they came.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut message = capnp::message::Builder::new_default();

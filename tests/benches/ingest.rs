@@ -99,7 +99,7 @@ fn generated() -> File {
     file
 }
 
-/// CPU seconds of this process, all threads.
+/// CPU seconds of this process, all threads, ended ones too.
 fn cpu_s() -> f64 {
     const TICKS_PER_S: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux has /proc");

@@ -174,7 +174,13 @@ fn stands_as_a_packet(view: &View, found: &Dissection) {
     let meta = RowMeta::of_row(&view.columns.row(0).expect("one row"));
     let row = describe(&meta, view.link, output);
     let mut back = output.clone();
-    strip(view.link, &mut back);
-    restore(view.link, &mut back, &row);
+    let found = dissect(view.link, &back);
+    strip(&found, &mut back);
+    assert_eq!(
+        dissect(view.link, &back).layers(),
+        found.layers(),
+        "stripping moves no header"
+    );
+    restore(&found, &mut back, &row);
     assert_eq!(&back, output, "what was stripped is restored");
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use como_anonymize::{Anonymizer, View, coarse, view};
+use como_anonymize::{Anonymizer, Column, Rekeying, View, coarse, view};
 use como_dataset::Gap;
 use como_keys::keyring::mapping_epoch;
 use como_policies::AccessLevel;
@@ -28,10 +28,10 @@ const VACANT: Duration = Duration::from_millis(20);
 
 /// A change of the consumers, from the control link.
 pub(super) enum Change {
+    /// A new consumer, or what a known one looks at from now on.
     Subscribe {
         id: u32,
-        level: AccessLevel,
-        audience: String,
+        key: ViewKey,
     },
     Connect {
         id: u32,
@@ -46,10 +46,21 @@ pub(super) enum Change {
     },
 }
 
+/// What a consumer sees: two with the same get one view, made once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ViewKey {
+    pub level: AccessLevel,
+    /// Empty: the node's own pseudonyms.
+    pub audience: String,
+    /// The columns that are looked at.
+    pub columns: Vec<Column>,
+    /// Whether the frames are.
+    pub frames: bool,
+}
+
 struct Consumer {
-    level: AccessLevel,
-    audience: String,
-    queue: Option<SyncSender<Vec<u8>>>,
+    key: ViewKey,
+    queue: Option<SyncSender<Arc<Vec<u8>>>>,
     missed: Option<Gap>,
 }
 
@@ -113,19 +124,16 @@ impl Serving {
 
     fn apply(&mut self, change: Change) {
         match change {
-            Change::Subscribe { id, level, audience } => {
-                if level <= AccessLevel::Coarse {
+            Change::Subscribe { id, key } => {
+                if key.level <= AccessLevel::Coarse {
                     self.hours.get_or_insert_default();
                 }
-                self.consumers.insert(
-                    id,
-                    Consumer {
-                        level,
-                        audience,
-                        queue: None,
-                        missed: None,
-                    },
-                );
+                let consumer = self.consumers.entry(id).or_insert_with(|| Consumer {
+                    key: key.clone(),
+                    queue: None,
+                    missed: None,
+                });
+                consumer.key = key;
             }
             Change::Connect { id, end } => {
                 if let (Some(consumer), Ok((sender, _))) =
@@ -136,7 +144,11 @@ impl Serving {
             }
             Change::Unsubscribe(id) => {
                 self.consumers.remove(&id);
-                if !self.consumers.values().any(|c| c.level <= AccessLevel::Coarse) {
+                if !self
+                    .consumers
+                    .values()
+                    .any(|c| c.key.level <= AccessLevel::Coarse)
+                {
                     self.hours = None;
                 }
             }
@@ -153,9 +165,9 @@ impl Serving {
 
     /// Builds each view once, however many consumers share it.
     fn show(&mut self, block: &LiveBlock) {
-        let mut made: BTreeMap<(AccessLevel, String), Option<Vec<u8>>> = BTreeMap::new();
+        let mut made: BTreeMap<ViewKey, Option<Arc<Vec<u8>>>> = BTreeMap::new();
         let span = span(&block.view);
-        let of_packets = |c: &&mut Consumer| c.level > AccessLevel::Coarse;
+        let of_packets = |c: &&mut Consumer| c.key.level > AccessLevel::Coarse;
         for consumer in self.consumers.values_mut().filter(of_packets) {
             if let Some(shed) = &block.shed_before {
                 let gap = Gap {
@@ -166,10 +178,9 @@ impl Serving {
                 };
                 consumer.missed = Some(merged(consumer.missed.take(), gap));
             }
-            let key = (consumer.level, consumer.audience.clone());
             let view = made
-                .entry(key)
-                .or_insert_with(|| view_for(consumer.level, &consumer.audience, block, &self.maps));
+                .entry(consumer.key.clone())
+                .or_insert_with_key(|key| view_for(key, block, &self.maps).map(Arc::new));
             let lost = || Gap {
                 from_ns: span.0,
                 to_ns: span.1.saturating_add(1),
@@ -193,11 +204,11 @@ impl Serving {
 
     fn release_hours(&mut self) {
         while let Some(hour) = self.hours.as_mut().and_then(LiveHours::pop_over) {
-            let mut made: BTreeMap<String, Option<Vec<Vec<u8>>>> = BTreeMap::new();
-            let of_hours = |c: &&mut Consumer| c.level <= AccessLevel::Coarse;
+            let mut made: BTreeMap<String, Option<Vec<Arc<Vec<u8>>>>> = BTreeMap::new();
+            let of_hours = |c: &&mut Consumer| c.key.level <= AccessLevel::Coarse;
             for consumer in self.consumers.values_mut().filter(of_hours) {
                 let views = made
-                    .entry(consumer.audience.clone())
+                    .entry(consumer.key.audience.clone())
                     .or_insert_with_key(|audience| rows_for(audience, &hour, &self.maps));
                 consumer.offer_hour(views.as_deref(), hour.bin.start_ns);
             }
@@ -215,12 +226,12 @@ impl Serving {
         for consumer in self.consumers.values_mut() {
             if let Some(queue) = &consumer.queue {
                 // An hour's rows come when its late packets are in: its consumers' time is that much behind.
-                let behind_ns = if consumer.level > AccessLevel::Coarse {
+                let behind_ns = if consumer.key.level > AccessLevel::Coarse {
                     0
                 } else {
                     coarse::LATE_NS
                 };
-                let _ = queue.try_send(feed::encode_tick(now_ns.saturating_sub(behind_ns)));
+                let _ = queue.try_send(Arc::new(feed::encode_tick(now_ns.saturating_sub(behind_ns))));
             }
         }
     }
@@ -228,7 +239,7 @@ impl Serving {
 
 impl Consumer {
     /// The rows of an hour; `None`: it is not released, or this consumer's pseudonyms are not there.
-    fn offer_hour(&mut self, views: Option<&[Vec<u8>]>, start_ns: u64) {
+    fn offer_hour(&mut self, views: Option<&[Arc<Vec<u8>>]>, start_ns: u64) {
         let lost = || Gap {
             from_ns: start_ns,
             to_ns: start_ns.saturating_add(coarse::BIN_NS),
@@ -241,18 +252,18 @@ impl Consumer {
         }
     }
 
-    fn offer(&mut self, bytes: &[u8], lost: impl Fn() -> Gap) {
+    fn offer(&mut self, bytes: &Arc<Vec<u8>>, lost: impl Fn() -> Gap) {
         let Some(queue) = &self.queue else {
             self.missed = Some(merged(self.missed.take(), lost()));
             return;
         };
         if let Some(gap) = self.missed.take()
-            && queue.try_send(feed::encode_gap(&gap)).is_err()
+            && queue.try_send(Arc::new(feed::encode_gap(&gap))).is_err()
         {
             self.missed = Some(merged(Some(gap), lost()));
             return;
         }
-        match queue.try_send(bytes.to_vec()) {
+        match queue.try_send(bytes.clone()) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.missed = Some(merged(self.missed.take(), lost())),
             Err(TrySendError::Disconnected(_)) => {
@@ -263,24 +274,33 @@ impl Consumer {
     }
 }
 
+/// The view of a block that a consumer gets; `None`: its pseudonyms are not there.
 fn view_for(
-    level: AccessLevel,
-    audience: &str,
+    key: &ViewKey,
     block: &LiveBlock,
     maps: &BTreeMap<(String, u32), Arc<Anonymizer>>,
 ) -> Option<Vec<u8>> {
-    let map = || match audience {
+    let map = || match key.audience.as_str() {
         "" => Some(&block.anonymizer),
-        _ => maps.get(&(audience.to_owned(), mapping_epoch(span(&block.view).0))),
+        audience => maps.get(&(audience.to_owned(), mapping_epoch(span(&block.view).0))),
     };
-    let raw = |map| view::build(level, block.view.link, block.batch.packets(), map);
-    let view = match level {
-        AccessLevel::Payload => raw(None),
-        AccessLevel::Headers => raw(Some(&**map()?)),
-        _ if audience.is_empty() => return Some(feed::encode_view(&block.view, true, None)),
-        _ => view::rekey(&block.view, map()?),
-    };
-    Some(feed::encode_view(&view, true, None))
+    let raw = |map| view::build(key.level, block.view.link, block.batch.packets(), map);
+    let encode = |view: &View| feed::encode_view(view, key.frames, Some(&key.columns));
+    Some(match key.level {
+        AccessLevel::Payload => encode(&raw(None)),
+        AccessLevel::Headers => encode(&raw(Some(&**map()?))),
+        _ if key.audience.is_empty() => encode(&block.view),
+        _ => match Rekeying::of(&key.columns, key.frames) {
+            Rekeying::Nothing => encode(&block.view),
+            Rekeying::Everything => encode(&Rekeying::Everything.apply((*block.view).clone(), map()?)),
+            addresses => {
+                let needed: Vec<Column> = key.columns.iter().chain(addresses.needs()).copied().collect();
+                let mut view = View::new(block.view.level, block.view.link);
+                view.columns = block.view.columns.only(&needed);
+                encode(&addresses.apply(view, map()?))
+            }
+        },
+    })
 }
 
 /// The rows of an hour for an audience; `None`: nothing may be shown of it.
@@ -288,7 +308,7 @@ fn rows_for(
     audience: &str,
     hour: &Hour,
     maps: &BTreeMap<(String, u32), Arc<Anonymizer>>,
-) -> Option<Vec<Vec<u8>>> {
+) -> Option<Vec<Arc<Vec<u8>>>> {
     let epoch = mapping_epoch(hour.bin.start_ns);
     let map = match audience {
         "" => None,
@@ -298,7 +318,7 @@ fn rows_for(
     Some(
         views
             .iter()
-            .map(|view| feed::encode_view(view, false, None))
+            .map(|view| Arc::new(feed::encode_view(view, false, None)))
             .collect(),
     )
 }
@@ -324,8 +344,8 @@ fn merged(before: Option<Gap>, gap: Gap) -> Gap {
 }
 
 /// Writes to one consumer from a thread of its own: its link may block, capture must not.
-fn forward(mut sender: LinkSender) -> SyncSender<Vec<u8>> {
-    let (queue, views) = sync_channel::<Vec<u8>>(MAX_WAITING_VIEWS);
+fn forward(mut sender: LinkSender) -> SyncSender<Arc<Vec<u8>>> {
+    let (queue, views) = sync_channel::<Arc<Vec<u8>>>(MAX_WAITING_VIEWS);
     std::thread::spawn(move || {
         while let Ok(bytes) = views.recv() {
             if sender.send_bytes(&bytes, &[]).is_err() {

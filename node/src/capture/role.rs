@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use como_anonymize::Anonymizer;
+use como_anonymize::{Anonymizer, Column};
 use como_capnp::wire_capnp as wire;
 use como_keys::mapping::MappingKey;
 use como_keys::sealing::Recipient;
 use como_keys::signing::{Certificate, SigningKey, VerifyingKey};
 use como_policies::AccessLevel;
 
-use super::consumers::{Change, Consumers};
+use super::consumers::{Change, Consumers, ViewKey};
 use super::pipeline::{Pipeline, PipelineConfig, PipelineError, ViewSink, Wanted};
 use super::source::{FileSource, LiveConfig, LiveSource, Pace, PacketSource, SourceError};
 use super::uplink::{Answer, Resume, Uplink};
@@ -480,10 +480,16 @@ impl Role {
         let level = AccessLevel::from_u8(subscription.get_level())
             .ok_or_else(|| capnp::Error::failed("unknown level".into()))?;
         let audience = text(subscription.get_audience())?;
+        let columns = subscription.get_columns()?.iter();
+        let columns = columns.filter_map(|id| Column::from_id(*id)).collect();
         self.consumers.change(Change::Subscribe {
             id: subscription.get_id(),
-            level,
-            audience,
+            key: ViewKey {
+                level,
+                audience,
+                columns,
+                frames: subscription.get_frames(),
+            },
         });
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use como_anonymize::{Column, View};
 use como_capnp::wire_capnp as wire;
 use como_modules::{IntervalRows, IntervalRunner, Manifest, VerifiedModule};
 
@@ -26,6 +27,8 @@ pub(super) struct Live {
     pub arguments: Vec<(String, i64)>,
     pub audience: String,
     pub file: Option<OpenFile>,
+    /// The columns that it looks at.
+    columns: Vec<Column>,
     runner: Option<IntervalRunner>,
     reported: Instant,
     rows: u64,
@@ -49,6 +52,7 @@ impl Live {
             arguments,
             audience: messages::text(run.get_audience()).map_err(|e| e.to_string())?,
             file: None,
+            columns: admitted.manifest().looked_at(),
             runner: Some(runner),
             reported: Instant::now(),
             rows: 0,
@@ -70,6 +74,13 @@ impl Live {
         };
         let mut emit = |rows| out.push(rows);
         let taken = match feed {
+            Feed::View(view) if !shows(view, &self.columns, self.manifest.wants_frames) => {
+                let times = &view.columns.ts_ns;
+                let (first, last) = (times.iter().min(), times.iter().max());
+                let (first, last) = (first.copied().unwrap_or(0), last.copied().unwrap_or(0));
+                runner.gap(first, last.saturating_add(1));
+                runner.advance(last, &mut emit)
+            }
             Feed::View(view) => runner.push(view, None, &mut emit),
             Feed::Tick(now_ns) => runner.advance(*now_ns, &mut emit),
             Feed::Gap(gap) => {
@@ -111,6 +122,12 @@ impl Live {
             report.set_intervals(self.intervals);
         }))
     }
+}
+
+/// Whether a view has all that a module looks at. One that capture made before it knew of the module may not.
+fn shows(view: &View, columns: &[Column], frames: bool) -> bool {
+    let rows = view.len();
+    columns.iter().all(|column| view.columns.has(*column, rows)) && (!frames || view.frames.len() == rows)
 }
 
 /// Reads a module run and admits its code.

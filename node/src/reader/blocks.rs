@@ -5,12 +5,12 @@ use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 
+use como_anonymize::View;
 use como_anonymize::bitmap::Bitmap;
-use como_anonymize::{Anonymizer, View, view};
 use como_dataset::Gap;
 use como_policies::{AccessLevel, Window};
 
-use super::request::{Rekey, Request, SegmentRequest};
+use super::request::{Request, SegmentRequest};
 use super::{Part, ReaderError, Totals, hours};
 use crate::feed;
 use crate::trace::{BlockKind, BlockRef, Damage, GroupSet, SegmentReader, TraceError};
@@ -206,7 +206,10 @@ fn views(request: &Request, task: &Task<'_>) -> Result<View, TraceError> {
     let at = |level: AccessLevel, groups: GroupSet| {
         let view = task.reader.view(&task.block, level, groups)?;
         Ok::<_, TraceError>(if level <= AccessLevel::Anonymized {
-            rekeyed(request, view, audience)
+            match audience {
+                Some(audience) => request.rekey.apply(view, audience),
+                None => view,
+            }
         } else {
             view
         })
@@ -226,17 +229,6 @@ fn views(request: &Request, task: &Task<'_>) -> Result<View, TraceError> {
     } else {
         view.select(&keep)
     })
-}
-
-fn rekeyed(request: &Request, mut view: View, audience: Option<&Anonymizer>) -> View {
-    match (&request.rekey, audience) {
-        (Rekey::No, _) | (_, None) => view,
-        (Rekey::Addresses, Some(audience)) => {
-            view::rekey_addresses(&mut view.columns, audience);
-            view
-        }
-        (Rekey::All, Some(audience)) => view::rekey(&view, audience),
-    }
 }
 
 /// A gap begins and ends with packets: its times are no finer than theirs are shown.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use como_anonymize::columns::Column;
 use como_anonymize::filter::Filter;
-use como_anonymize::{Anonymizer, coarse, view};
+use como_anonymize::{Anonymizer, Rekeying, coarse};
 use como_capnp::wire_capnp as wire;
 use como_keys::aead::DataKey;
 use como_keys::mapping::MappingKey;
@@ -24,16 +24,6 @@ pub(super) struct SegmentRequest {
     pub keys: ReadKeys,
 }
 
-/// How a view is made the audience's.
-pub(super) enum Rekey {
-    /// It is shown as the node stores it.
-    No,
-    /// Only addresses are looked at: column by column.
-    Addresses,
-    /// Everything: frames are treated anew.
-    All,
-}
-
 /// What is asked of this reader.
 pub(super) struct Request {
     pub directory: PathBuf,
@@ -49,7 +39,8 @@ pub(super) struct Request {
     pub sent: Vec<Column>,
     /// Column groups that are opened at `anonymized`.
     pub groups: GroupSet,
-    pub rekey: Rekey,
+    /// How a view is made the audience's.
+    pub rekey: Rekeying,
     /// Whether rows outside the window are dropped here (packets), or the module's runner does it.
     pub cut: bool,
     /// Whether the runner gets rows of the host's own table instead of views.
@@ -88,19 +79,17 @@ impl Request {
             .chain(filter.iter().flat_map(|f| f.columns()))
             .chain([Column::TsNs, Column::WireLen])
             .collect();
-        let rekey = match (anonymizers.is_empty(), frames) {
-            (true, _) => Rekey::No,
-            (false, true) => Rekey::All,
-            (false, false) => needed_rekey(&looked_at),
+        let rekey = match anonymizers.is_empty() {
+            true => Rekeying::Nothing,
+            false => Rekeying::of(&looked_at, frames),
         };
-        // Treating frames anew needs all of them.
         let view_level = level(start.get_view_level())?;
         let groups = if view_level <= AccessLevel::Coarse {
             GroupSet::of(coarse::SOURCE_COLUMNS.iter().copied())
-        } else if frames || matches!(rekey, Rekey::All) {
+        } else if frames || rekey == Rekeying::Everything {
             GroupSet::ALL
         } else {
-            GroupSet::of(looked_at)
+            GroupSet::of(looked_at.iter().chain(rekey.needs()).copied())
         };
         let window =
             Window::new(start.get_from_ns(), start.get_to_ns()).map_err(|_| failed("empty window"))?;
@@ -175,22 +164,6 @@ impl Request {
     }
 }
 
-fn needed_rekey(looked_at: &[Column]) -> Rekey {
-    let pseudonymous: Vec<Column> = view::rekeyed_columns()
-        .filter(|column| looked_at.contains(column))
-        .collect();
-    if pseudonymous.is_empty() {
-        Rekey::No
-    } else if pseudonymous
-        .iter()
-        .all(|c| matches!(c, Column::Src | Column::Dst))
-    {
-        Rekey::Addresses
-    } else {
-        Rekey::All
-    }
-}
-
 fn segment(grant: wire::segment_grant::Reader<'_>) -> capnp::Result<SegmentRequest> {
     let key = |bytes: &[u8]| match bytes.is_empty() {
         true => Ok(None),
@@ -209,4 +182,50 @@ fn segment(grant: wire::segment_grant::Reader<'_>) -> capnp::Result<SegmentReque
 
 fn failed(what: &str) -> capnp::Error {
     capnp::Error::failed(what.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::ColumnGroup;
+    use crate::wire::down;
+
+    fn request(columns: &[Column], frames: bool) -> Request {
+        let bytes = down(|down| {
+            let mut start = down.init_start_reader();
+            start.set_to_ns(1);
+            start.set_view_level(AccessLevel::Anonymized.as_u8());
+            start.set_ask_level(AccessLevel::Anonymized.as_u8());
+            start.set_frames(frames);
+            let mut list = start.reborrow().init_columns(columns.len() as u32);
+            columns
+                .iter()
+                .enumerate()
+                .for_each(|(i, c)| list.set(i as u32, c.id()));
+            let mut key = start.init_audiences(1).get(0);
+            key.set_audience("project");
+            key.set_key(MappingKey::generate().expose());
+        });
+        Request::read(&bytes).unwrap()
+    }
+
+    /// What kind of address a row holds stands in another group than the address: without it the node's own
+    /// pseudonyms would be shown.
+    #[test]
+    fn addresses_are_opened_with_what_re_keying_them_needs() {
+        let request = request(&[Column::TsNs, Column::Src], false);
+        assert_eq!(request.rekey, Rekeying::Addresses);
+        assert!(request.groups.contains(ColumnGroup::Kind));
+        assert!(!request.groups.contains(ColumnGroup::Rest));
+    }
+
+    #[test]
+    fn nothing_more_is_opened_than_is_looked_at() {
+        let lengths = request(&[Column::TsNs, Column::WireLen], false);
+        assert_eq!(lengths.rekey, Rekeying::Nothing);
+        assert!(
+            !lengths.groups.contains(ColumnGroup::Kind) && !lengths.groups.contains(ColumnGroup::Address)
+        );
+        assert_eq!(request(&[Column::TsNs], true).groups, GroupSet::ALL);
+    }
 }

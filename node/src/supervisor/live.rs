@@ -1,8 +1,9 @@
 //! Instances of modules on the live stream: start, stop, faults, usage. One instance for the same module,
 //! arguments and audience, whoever asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use como_anonymize::Column;
 use como_capnp::wire_capnp as wire;
 use como_policies::{Action, Resource};
 
@@ -11,7 +12,7 @@ use super::answers::{Refusal, Reply};
 use super::audit::Event;
 use super::children::{ChildId, ExportKey};
 use super::decide::Circumstances;
-use super::modules::{Installed, WantedRun, fill_run};
+use super::modules::{Installed, ModuleStore, WantedRun, fill_run};
 use super::requests::{Arguments, ModuleName};
 use crate::wire::down;
 
@@ -50,6 +51,18 @@ impl LiveModules {
     /// All instances.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &LiveRun)> {
         self.runs.iter().map(|(id, run)| (*id, run))
+    }
+
+    /// The columns that the modules of an export process look at, and whether any looks at frames.
+    pub fn looked_at(&self, key: &ExportKey, modules: &ModuleStore) -> (Vec<Column>, bool) {
+        let mut columns = BTreeSet::from([Column::TsNs]);
+        let mut frames = false;
+        let runs = self.runs.values().filter(|run| run.export == *key);
+        for module in runs.filter_map(|run| modules.get(&run.hash)) {
+            columns.extend(module.manifest.looked_at());
+            frames |= module.manifest.wants_frames;
+        }
+        (columns.into_iter().collect(), frames)
     }
 
     /// Takes a usage report.
@@ -131,7 +144,7 @@ impl Supervisor {
             hash,
             name: module.manifest.name.clone(),
             arguments,
-            export,
+            export: export.clone(),
             audience: run.audience.clone(),
             started_by: run.started_by.clone(),
             window,
@@ -145,6 +158,8 @@ impl Supervisor {
         });
         self.live.runs.insert(id, live);
         if self.children.get(child).is_some_and(|c| c.ready) {
+            // Views that are on their way lack what this one looks at: export takes them as a gap for it.
+            self.renew_subscription(child, &export);
             self.send_instance(child, id);
         }
         Ok(id)
@@ -253,7 +268,9 @@ impl Supervisor {
         };
         self.children
             .send(child, down(|mut down| down.set_stop_module(id)));
-        if !self.live.runs.values().any(|other| other.export == run.export) {
+        if self.live.runs.values().any(|other| other.export == run.export) {
+            self.renew_subscription(child, &run.export);
+        } else {
             self.children.stop(child);
         }
     }

@@ -214,17 +214,12 @@ impl Supervisor {
             start.set_filter(&job.filter);
             if let Work::Query { module, .. } = &job.work {
                 start.set_frames(module.manifest.wants_frames);
-                let filter = Filter::parse(&module.manifest.filter).ok();
-                let mut columns: Vec<u8> = module.manifest.columns.iter().map(|c| *c as u8).collect();
-                columns.extend(filter.iter().flat_map(|f| f.columns()).map(|c| c as u8));
-                columns.push(Column::TsNs as u8);
-                columns.sort_unstable();
-                columns.dedup();
+                let columns = module.manifest.looked_at();
                 let mut list = start.reborrow().init_columns(columns.len() as u32);
                 columns
                     .iter()
                     .enumerate()
-                    .for_each(|(i, c)| list.set(i as u32, *c));
+                    .for_each(|(i, c)| list.set(i as u32, c.id()));
             } else {
                 start.set_frames(true);
                 start.set_cut(true);

@@ -232,6 +232,19 @@ impl Supervisor {
 
     /// Tells capture that an export process wants views, with the keys of its audience, and links them.
     fn subscribe(&mut self, capture: ChildId, export: ChildId, key: &ExportKey) {
+        if self.send_subscription(capture, export, key) {
+            self.link(capture, export, export.0);
+        }
+    }
+
+    /// Tells capture what the modules of an export process look at, once they are others.
+    pub(super) fn renew_subscription(&mut self, export: ChildId, key: &ExportKey) {
+        if let Some(capture) = self.children.ready(Role::Capture) {
+            self.send_subscription(capture, export, key);
+        }
+    }
+
+    fn send_subscription(&mut self, capture: ChildId, export: ChildId, key: &ExportKey) -> bool {
         let mut keys = Vec::new();
         if let (false, Some(epoch)) = (key.audience.is_empty(), self.capture_epoch) {
             let mapping = epoch / como_keys::keyring::SEALING_EPOCHS_PER_MAPPING_EPOCH;
@@ -241,7 +254,7 @@ impl Supervisor {
             }
             if let Err(error) = self.save_keyring() {
                 tracing::error!("the key file cannot be written: {error}");
-                return;
+                return false;
             }
         }
         let message = wire::down(|down| {
@@ -249,6 +262,9 @@ impl Supervisor {
             to.set_id(export.0 as u32);
             to.set_level(key.level.as_u8());
             to.set_audience(&key.audience);
+            let (columns, frames) = self.live.looked_at(key, &self.modules);
+            to.set_columns(&columns.iter().map(|column| column.id()).collect::<Vec<_>>());
+            to.set_frames(frames);
             let mut list = to.init_keys(keys.len() as u32);
             for (i, (mapping, secret)) in keys.iter().enumerate() {
                 let mut entry = list.reborrow().get(i as u32);
@@ -258,7 +274,7 @@ impl Supervisor {
             }
         });
         self.children.send(capture, message);
-        self.link(capture, export, export.0);
+        true
     }
 
     /// A process ended: record the death, and start again what must run.

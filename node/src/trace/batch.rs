@@ -34,6 +34,16 @@ impl PacketBatch {
         }
     }
 
+    /// Empties the batch for other packets, keeps the memory.
+    pub fn restart(&mut self, link: u32, first_packet: u64) {
+        (self.link, self.first_packet, self.offset_after) = (link, first_packet, 0);
+        self.ts_ns.clear();
+        self.wire_len.clear();
+        self.offsets.clear();
+        self.offsets.push(0);
+        self.bytes.clear();
+    }
+
     /// Packets held.
     pub fn len(&self) -> usize {
         self.ts_ns.len()

@@ -4,13 +4,14 @@
 //! A group is a count of columns, then per column: id u8, form u8, bytes u32, data. A reader skips
 //! columns whose id it does not know, so that one can be added later.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 
-use como_anonymize::{Column, Columns, Frames, View, restore, strip};
+use como_anonymize::{Column, Columns, View};
+use hashbrown::HashMap;
 
 use super::codec::{Reader, put_column, put_u32, put_u64, unzigzag, zigzag};
 use super::error::TraceError;
+use super::templates::{FrameTemplates, OUTSIDE, StoredTemplates, bounded};
 
 /// Nanoseconds of the time grain of section A.
 pub(super) const NS_PER_MS: u64 = 1_000_000;
@@ -137,48 +138,51 @@ typed_columns! {
     PayloadOffset payload_offset U16; Checksums checksums U8; Tunnel tunnel U8;
 }
 
-/// The plain bytes of one group of a view at `anonymized`.
-pub(super) fn encode(view: &View, group: ColumnGroup) -> Vec<u8> {
+/// Appends the plain bytes of one group of a view at `anonymized` and its frames.
+pub(super) fn encode(columns: &Columns, frames: &FrameTemplates, group: ColumnGroup, out: &mut Vec<u8>) {
     let members = || {
         Column::ALL
             .iter()
             .copied()
             .filter(|column| ColumnGroup::of(*column) == group)
     };
-    let frames = group == ColumnGroup::Rest;
-    let mut out = vec![members().count() as u8 + u8::from(frames)];
+    let with_frames = group == ColumnGroup::Rest;
+    out.push(members().count() as u8 + u8::from(with_frames));
     for column in members() {
-        let values = values(&view.columns, column);
+        let values = values(columns, column);
         let form = match values {
             Values::Time(_) => FORM_TIME,
             Values::Mac(_) | Values::Address(_) => FORM_DICTIONARY,
             _ => FORM_INTEGERS,
         };
-        put_entry(&mut out, column.id(), form, |out| match values {
+        put_entry(out, column.id(), form, |out| match values {
             Values::Time(v) => put_times(out, v),
-            Values::U8(v) => put_column(out, v.iter().map(|&v| v.into())),
-            Values::U16(v) => put_column(out, v.iter().map(|&v| v.into())),
-            Values::U32(v) => put_column(out, v.iter().map(|&v| v.into())),
+            Values::U8(v) => put_column(out, v),
+            Values::U16(v) => put_column(out, v),
+            Values::U32(v) => put_column(out, v),
             Values::Mac(v) => put_dictionary(out, v),
             Values::Address(v) => put_dictionary(out, v),
         });
     }
-    if frames {
-        put_entry(&mut out, FRAMES_ID, FORM_FRAMES, |out| put_frames(out, view));
+    if with_frames {
+        put_entry(out, FRAMES_ID, FORM_FRAMES, |out| frames.encode(out));
     }
-    out
 }
 
 /// Reads one group into the columns of `view`, whose rows are `rows`; gives the frames' templates where the
 /// group holds them.
-pub(super) fn decode(bytes: &[u8], rows: usize, view: &mut View) -> Result<Option<Templates>, TraceError> {
+pub(super) fn decode<'a>(
+    bytes: &'a [u8],
+    rows: usize,
+    view: &mut View,
+) -> Result<Option<StoredTemplates<'a>>, TraceError> {
     let mut templates = None;
     let mut input = Reader(bytes);
     for _ in 0..input.u8()? {
         let (id, form, length) = (input.u8()?, input.u8()?, input.u32()?);
         let mut data = Reader(input.bytes(length as usize)?);
         match (Column::from_id(id), form) {
-            (_, FORM_FRAMES) if id == FRAMES_ID => templates = Some(read_frames(&mut data, rows)?),
+            (_, FORM_FRAMES) if id == FRAMES_ID => templates = Some(StoredTemplates::read(&mut data, rows)?),
             (None, _) => continue,
             (Some(column), form) => match (values_mut(&mut view.columns, column), form) {
                 (ValuesMut::Time(v), FORM_TIME) => *v = read_times(&mut data, rows)?,
@@ -230,14 +234,15 @@ fn put_entry(out: &mut Vec<u8>, id: u8, form: u8, fill: impl FnOnce(&mut Vec<u8>
 fn put_times(out: &mut Vec<u8>, times: &[u64]) {
     let first = times.first().map_or(0, |t| t / NS_PER_MS);
     put_u64(out, first);
-    let before = std::iter::once(first).chain(times.iter().map(|t| t / NS_PER_MS));
-    put_column(
-        out,
-        times
-            .iter()
-            .zip(before)
-            .map(|(t, before)| zigzag((t / NS_PER_MS) as i64 - before as i64)),
-    );
+    let mut before = first;
+    let differences: Vec<u64> = times
+        .iter()
+        .map(|t| {
+            let ms = t / NS_PER_MS;
+            zigzag(ms as i64 - std::mem::replace(&mut before, ms) as i64)
+        })
+        .collect();
+    put_column(out, &differences);
 }
 
 fn read_times(data: &mut Reader<'_>, rows: usize) -> Result<Vec<u64>, TraceError> {
@@ -254,7 +259,7 @@ fn put_dictionary<const N: usize>(out: &mut Vec<u8>, values: &[[u8; N]]) {
     let (distinct, index) = distinct(values.iter());
     put_u32(out, distinct.len() as u32);
     distinct.iter().for_each(|value| out.extend_from_slice(*value));
-    put_column(out, index.iter().map(|&i| i.into()));
+    put_column(out, &index);
 }
 
 fn read_dictionary<const N: usize>(data: &mut Reader<'_>, rows: usize) -> Result<Vec<[u8; N]>, TraceError> {
@@ -267,113 +272,22 @@ fn read_dictionary<const N: usize>(data: &mut Reader<'_>, rows: usize) -> Result
         .collect()
 }
 
-/// Frames are stored as templates: with the fields zeroed that the columns hold, many are equal. A frame
-/// that would not come back exactly is kept as it is.
-fn put_frames(out: &mut Vec<u8>, view: &View) {
-    let mut templates = Vec::with_capacity(view.frames.bytes.len());
-    let mut restored = Vec::new();
-    let mut ends = Vec::with_capacity(view.len());
-    for row in 0..view.len() {
-        let frame = view.frames.get(row).unwrap_or_default();
-        let start = templates.len();
-        templates.extend_from_slice(frame);
-        strip(view.link, &mut templates[start..]);
-        restored.clear();
-        restored.extend_from_slice(&templates[start..]);
-        if let Some(row) = view.columns.row(row) {
-            restore(view.link, &mut restored, &row);
-        }
-        let whole = restored != frame;
-        if whole {
-            templates.truncate(start);
-            templates.extend_from_slice(frame);
-        }
-        ends.push((templates.len(), whole));
-    }
-    let mut start = 0;
-    let (distinct, index) = distinct(ends.into_iter().map(|(end, whole)| {
-        let template = (whole, &templates[start..end]);
-        start = end;
-        template
-    }));
-    put_u32(out, distinct.len() as u32);
-    put_column(
-        out,
-        distinct
-            .iter()
-            .map(|(whole, frame)| (frame.len() as u64) << 1 | u64::from(*whole)),
-    );
-    put_column(out, index.iter().map(|&i| i.into()));
-    distinct
-        .iter()
-        .for_each(|(_, frame)| out.extend_from_slice(frame));
-}
-
-fn read_frames(data: &mut Reader<'_>, rows: usize) -> Result<Templates, TraceError> {
-    let count = bounded(data.u32()?, rows)?;
-    let lengths: Vec<u32> = data.column(count)?;
-    let index: Vec<u32> = data.column(rows)?;
-    let template = |length: u32| Ok((length & 1 != 0, data.bytes((length >> 1) as usize)?.to_vec()));
-    let distinct = lengths
-        .into_iter()
-        .map(template)
-        .collect::<Result<_, TraceError>>()?;
-    Ok(Templates { distinct, index })
-}
-
-/// The frames of a block before the columns are put back into them.
-pub(super) struct Templates {
-    /// Whether it is the whole frame already, and the bytes.
-    distinct: Vec<(bool, Vec<u8>)>,
-    index: Vec<u32>,
-}
-
-impl Templates {
-    /// The frames. All columns of `view` must be there.
-    pub fn restore(&self, view: &View) -> Result<Frames, TraceError> {
-        let mut frames = Frames::default();
-        for (row, &i) in self.index.iter().enumerate() {
-            let (whole, template) = self.distinct.get(i as usize).ok_or(OUTSIDE)?;
-            let start = frames.bytes.len();
-            if start + template.len() > super::MAX_BLOCK_BYTES {
-                return Err(TraceError::damaged(
-                    0,
-                    "the frames of a block are longer than any block",
-                ));
-            }
-            frames.bytes.extend_from_slice(template);
-            if let (false, Some(row)) = (whole, view.columns.row(row)) {
-                restore(view.link, &mut frames.bytes[start..], &row);
-            }
-            frames.offsets.push(frames.bytes.len() as u32);
-        }
-        Ok(frames)
-    }
-}
-
-const OUTSIDE: TraceError = TraceError::Damaged {
-    position: 0,
-    what: "a dictionary index points outside",
-};
-
-/// A dictionary has at most one entry per row.
-fn bounded(count: u32, rows: usize) -> Result<usize, TraceError> {
-    if count as usize > rows {
-        Err(OUTSIDE)
-    } else {
-        Ok(count as usize)
-    }
-}
-
 /// Distinct values in order of first appearance, and the index of each row's.
 fn distinct<V: Copy + Eq + Hash>(values: impl Iterator<Item = V>) -> (Vec<V>, Vec<u32>) {
     let mut seen = HashMap::new();
     let mut distinct = Vec::new();
-    let index = values.map(|value| {
-        *seen.entry(value).or_insert_with(|| {
-            distinct.push(value);
-            distinct.len() as u32 - 1
-        })
+    let mut before = None;
+    let index = values.map(|value| match before {
+        // Packets come in trains: often it is the value of the row before.
+        Some((last, number)) if last == value => number,
+        _ => {
+            let number = *seen.entry(value).or_insert_with(|| {
+                distinct.push(value);
+                distinct.len() as u32 - 1
+            });
+            before = Some((value, number));
+            number
+        }
     });
     let index = index.collect();
     (distinct, index)

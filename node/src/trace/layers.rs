@@ -8,42 +8,32 @@ use super::groups::NS_PER_MS;
 
 const NS_PER_US: u64 = 1000;
 
-/// Section R: header lengths, microseconds within the millisecond, header bytes.
-pub(super) fn encode_headers(batch: &PacketBatch, header_len: &[u32]) -> Vec<u8> {
-    encode(
-        header_len,
-        batch.ts_ns.iter().map(|ts| ts % NS_PER_MS / NS_PER_US),
-        |row, length| &batch.data(row)[..length],
-    )
+/// Appends section R: header lengths, microseconds within the millisecond, header bytes.
+pub(super) fn encode_headers(batch: &PacketBatch, header_len: &[u32], out: &mut Vec<u8>) {
+    let finer = |ts: &u64| (ts % NS_PER_MS / NS_PER_US) as u16;
+    let finer: Vec<u16> = batch.ts_ns.iter().map(finer).collect();
+    encode(out, header_len, &finer, |row, length| &batch.data(row)[..length]);
 }
 
-/// Section P: lengths of the rest, nanoseconds within the microsecond, the rest.
-pub(super) fn encode_rest(batch: &PacketBatch, header_len: &[u32]) -> Vec<u8> {
+/// Appends section P: lengths of the rest, nanoseconds within the microsecond, the rest.
+pub(super) fn encode_rest(batch: &PacketBatch, header_len: &[u32], out: &mut Vec<u8>) {
     let rest_len: Vec<u32> = (0..batch.len())
         .map(|row| batch.data(row).len() as u32 - header_len[row])
         .collect();
-    encode(
-        &rest_len,
-        batch.ts_ns.iter().map(|ts| ts % NS_PER_US),
-        |row, length| {
-            let data = batch.data(row);
-            &data[data.len() - length..]
-        },
-    )
+    let finer: Vec<u16> = batch.ts_ns.iter().map(|ts| (ts % NS_PER_US) as u16).collect();
+    encode(out, &rest_len, &finer, |row, length| {
+        let data = batch.data(row);
+        &data[data.len() - length..]
+    });
 }
 
-fn encode<'a>(
-    lengths: &[u32],
-    finer: impl Iterator<Item = u64> + Clone,
-    piece: impl Fn(usize, usize) -> &'a [u8],
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(lengths.iter().sum::<u32>() as usize + 4 * lengths.len() + 18);
-    put_column(&mut out, lengths.iter().map(|&length| length.into()));
-    put_column(&mut out, finer);
+fn encode<'a>(out: &mut Vec<u8>, lengths: &[u32], finer: &[u16], piece: impl Fn(usize, usize) -> &'a [u8]) {
+    put_column(out, lengths);
+    put_column(out, finer);
+    out.reserve(lengths.iter().map(|&length| length as usize).sum());
     for (row, &length) in lengths.iter().enumerate() {
         out.extend_from_slice(piece(row, length as usize));
     }
-    out
 }
 
 /// An opened section R or P.

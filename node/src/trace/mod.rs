@@ -30,6 +30,7 @@ mod reader;
 mod scan;
 mod sealer;
 mod section;
+mod templates;
 
 #[cfg(test)]
 pub(crate) mod sample;
@@ -48,9 +49,11 @@ pub use keys::{EpochKeys, ReadKeys, Retain, RunKey, SegmentKeys};
 pub use reader::{BlockRef, Damage, SegmentInfo, SegmentReader, WindowItem};
 pub use scan::{ScanEnd, ScanReport, scan};
 pub use sealer::{
-    BlockPosition, ItemBody, LedgerStart, MAX_GAPS_PER_BLOCK, SealedBlock, SealedItem, SegmentLedger,
-    SegmentPlan, SegmentSealer, SegmentStart,
+    BlockParts, BlockPosition, ItemBody, LedgerStart, MAX_GAPS_PER_BLOCK, SealedBlock, SealedItem,
+    SegmentLedger, SegmentPlan, SegmentSealer, SegmentStart,
 };
+pub use section::SealScratch;
+pub use templates::FrameTemplates;
 
 /// Version of the segment format that this code writes, and the only one that it reads.
 pub const FORMAT_VERSION: u16 = 1;

@@ -282,18 +282,24 @@ impl SegmentReader {
         let ciphers = self.ciphers.groups.as_ref().ok_or_else(|| self.no_key("A"))?;
         let mut view = View::new(AccessLevel::Anonymized, LinkType(entry.link));
         view.columns = groups::blank_columns(rows);
-        let mut frames = None;
+        let mut rest = Vec::new();
         for group in ColumnGroup::ALL
             .into_iter()
             .filter(|group| groups.contains(*group))
         {
             let plain = self.open_section(block, SLOT_GROUPS + group as usize, &ciphers[group as usize])?;
-            if let Some(templates) = groups::decode(&plain, rows, &mut view)? {
-                frames = Some(templates);
+            match group {
+                // Frames are put together once all columns are there.
+                ColumnGroup::Rest => rest = plain,
+                _ => drop(groups::decode(&plain, rows, &mut view)?),
             }
         }
+        let templates = match rest.is_empty() {
+            true => None,
+            false => groups::decode(&rest, rows, &mut view)?,
+        };
         // A frame is put together from its template and all columns: without these there is none.
-        view.frames = match frames {
+        view.frames = match templates {
             Some(templates) if groups == GroupSet::ALL => templates.restore(&view)?,
             _ => Frames {
                 offsets: vec![0; rows + 1],

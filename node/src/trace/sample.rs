@@ -105,7 +105,14 @@ impl Sample {
                 .packets()
                 .map(|p| como_anonymize::dissect(p.link, p.data).header_len as u32)
                 .collect();
-            put(sealer.seal_packets(at, batch, &view, &header_len).unwrap());
+            let parts = BlockParts {
+                columns: &view.columns,
+                templates: &FrameTemplates::of_view(&view),
+                header_len: &header_len,
+            };
+            put(sealer
+                .seal_packets(at, batch, &parts, &mut SealScratch::default())
+                .unwrap());
             at = BlockPosition {
                 number: at.number + 1,
                 sequence: at.sequence + 1,

@@ -2,17 +2,18 @@
 //! `SegmentLedger` opens and closes the segment around them, in order. Must never seal two blocks under
 //! one number, and never touches the disk: what it makes goes to storage.
 
-use como_anonymize::View;
+use como_anonymize::Columns;
 use como_keys::digest::{Hasher, blake3};
 
-use super::block::{BlockHeader, BlockKind, MAX_BLOCK_BYTES, SLOTS, Slot};
+use super::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, MAX_BLOCK_BYTES, SLOTS, Slot};
 use super::codec::{put_u32, put_u64};
 use super::footer::{BlockTable, BlockTableEntry, EndReason, SegmentFooter};
 use super::gap::Gap;
 use super::groups::{self, ColumnGroup, NS_PER_MS};
 use super::header::{Predecessor, SegmentHeader};
 use super::keys::{Ciphers, EpochKeys, Retain, RunKey, SegmentKeys};
-use super::section::{self, Place};
+use super::section::{self, Place, SealScratch};
+use super::templates::FrameTemplates;
 use super::{PacketBatch, ResumePoint, SegmentId, SourceId, TraceError, layers};
 
 /// Slot of the sealed entry (of the gaps, in a block of gaps).
@@ -23,6 +24,10 @@ pub(super) const SLOT_GROUPS: usize = 1;
 pub(super) const SLOT_R: usize = SLOT_GROUPS + ColumnGroup::COUNT;
 /// Slot of section P.
 pub(super) const SLOT_P: usize = SLOT_R + 1;
+/// Bytes of a packet block's entry.
+const ENTRY_BYTES: usize = 36;
+/// The same once sealed: it is too short to be compressed.
+const ENTRY_SEALED_BYTES: usize = ENTRY_BYTES + como_keys::aead::TAG_BYTES;
 /// Gap records in one block; more wait for the next.
 pub const MAX_GAPS_PER_BLOCK: usize = 1024;
 
@@ -73,6 +78,16 @@ pub struct SegmentSealer {
     source: SourceId,
     retain: Retain,
     ciphers: Ciphers,
+}
+
+/// What treating a batch gave, from one dissection of each packet.
+pub struct BlockParts<'a> {
+    /// The packets at `anonymized`.
+    pub columns: &'a Columns,
+    /// Their frames.
+    pub templates: &'a FrameTemplates,
+    /// How many bytes of each captured packet are header.
+    pub header_len: &'a [u32],
 }
 
 /// Where a block stands: in its segment and in the capture run.
@@ -220,36 +235,45 @@ impl SegmentSealer {
         self.segment
     }
 
-    /// Seals a batch. `view` is the batch at `anonymized`, `header_len` how many bytes of each packet are
-    /// header: both as one dissection gave them.
+    /// Seals a batch with what one treatment made of it.
     pub fn seal_packets(
         &self,
         at: BlockPosition,
         batch: &PacketBatch,
-        view: &View,
-        header_len: &[u32],
+        parts: &BlockParts<'_>,
+        scratch: &mut SealScratch,
     ) -> Result<SealedBlock, TraceError> {
-        let mut sections: [Vec<u8>; SLOTS] = Default::default();
         let mut slots = [Slot::default(); SLOTS];
-        let mut put = |slot: usize, cipher, plain: Vec<u8>| {
-            (sections[slot], slots[slot]) = section::seal(cipher, self.place(at, slot), plain, &[]);
+        // The entry comes first and is sealed last: it vouches for the lengths of the others.
+        let mut bytes = vec![0; BLOCK_HEADER_BYTES + ENTRY_SEALED_BYTES];
+        bytes.reserve(batch.bytes.len());
+        let mut put = |slot: usize, cipher, fill: &dyn Fn(&mut Vec<u8>)| {
+            scratch.plain.clear();
+            fill(&mut scratch.plain);
+            slots[slot] = section::append(cipher, self.place(at, slot), scratch, &mut bytes, |_| Vec::new());
         };
         for group in ColumnGroup::ALL {
             let cipher = &self.ciphers.groups.as_ref().expect("a sealer has A's keys")[group as usize];
-            put(SLOT_GROUPS + group as usize, cipher, groups::encode(view, group));
+            put(SLOT_GROUPS + group as usize, cipher, &|out| {
+                groups::encode(parts.columns, parts.templates, group, out);
+            });
         }
         if let Some(cipher) = &self.ciphers.r {
-            put(SLOT_R, cipher, layers::encode_headers(batch, header_len));
+            put(SLOT_R, cipher, &|out| {
+                layers::encode_headers(batch, parts.header_len, out);
+            });
         }
         if let Some(cipher) = &self.ciphers.p {
-            put(SLOT_P, cipher, layers::encode_rest(batch, header_len));
+            put(SLOT_P, cipher, &|out| {
+                layers::encode_rest(batch, parts.header_len, out);
+            });
         }
         let entry = Entry {
             first_ns: floor_ms(batch.ts_ns.iter().copied().min().unwrap_or(0)),
             last_ns: floor_ms(batch.ts_ns.iter().copied().max().unwrap_or(0)),
             wire_bytes: batch.wire_len.iter().map(|&len| u64::from(len)).sum(),
             captured_bytes: batch.bytes.len() as u64,
-            link: view.link.0,
+            link: batch.link,
         };
         let header = BlockHeader {
             kind: BlockKind::Packets,
@@ -262,7 +286,7 @@ impl SegmentSealer {
             slots,
             body_hash: [0; 32],
         };
-        let bytes = self.assemble(header, sections, entry.encode(), &self.ciphers.entry)?;
+        self.finish(header, &entry.encode(), &self.ciphers.entry, scratch, &mut bytes)?;
         Ok(SealedBlock {
             bytes,
             captured_bytes: entry.captured_bytes,
@@ -306,7 +330,9 @@ impl SegmentSealer {
             slots: [Slot::default(); SLOTS],
             body_hash: [0; 32],
         };
-        let bytes = self.assemble(header, Default::default(), plain, &self.ciphers.gaps)?;
+        let mut bytes = vec![0; BLOCK_HEADER_BYTES];
+        let mut scratch = SealScratch::default();
+        self.finish(header, &plain, &self.ciphers.gaps, &mut scratch, &mut bytes)?;
         Ok(SealedBlock {
             bytes,
             entry: BlockTableEntry {
@@ -336,35 +362,42 @@ impl SegmentSealer {
         }
     }
 
-    /// Seals slot 0 with the clear header as associated data, and joins header and sections.
-    fn assemble(
+    /// Seals slot 0 with the clear header as associated data, and writes both before the sections that `bytes` holds
+    /// behind the room for them.
+    fn finish(
         &self,
         mut header: BlockHeader,
-        mut sections: [Vec<u8>; SLOTS],
-        entry: Vec<u8>,
+        entry: &[u8],
         cipher: &Option<como_keys::aead::BlockCipher>,
-    ) -> Result<Vec<u8>, TraceError> {
+        scratch: &mut SealScratch,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), TraceError> {
         let cipher = cipher.as_ref().expect("a sealer has A's keys");
         let place = Place {
             segment: self.segment,
             number: header.number,
             slot: SLOT_ENTRY,
         };
-        let (sealed, slot) = section::seal_with_header(cipher, place, entry, |slot| {
+        scratch.plain.clear();
+        scratch.plain.extend_from_slice(entry);
+        let mut sealed = Vec::new();
+        section::append(cipher, place, scratch, &mut sealed, |slot| {
             header.slots[SLOT_ENTRY] = slot;
             header.fields()
         });
-        header.slots[SLOT_ENTRY] = slot;
-        sections[SLOT_ENTRY] = sealed;
         if header.total_bytes() > MAX_BLOCK_BYTES as u64 {
             return Err(TraceError::Limit {
                 what: "a block",
                 limit: MAX_BLOCK_BYTES as u64,
             });
         }
-        let body = sections.concat();
-        header.body_hash = blake3(&body);
-        Ok([&header.encode()[..], &body].concat())
+        let room = (bytes.len() - BLOCK_HEADER_BYTES).min(sealed.len());
+        bytes[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + room].copy_from_slice(&sealed[..room]);
+        bytes.extend_from_slice(&sealed[room..]);
+        debug_assert_eq!(bytes.len() as u64, header.total_bytes());
+        header.body_hash = blake3(&bytes[BLOCK_HEADER_BYTES..]);
+        bytes[..BLOCK_HEADER_BYTES].copy_from_slice(&header.encode());
+        Ok(())
     }
 }
 
@@ -437,7 +470,7 @@ pub(super) struct Entry {
 
 impl Entry {
     fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(36);
+        let mut out = Vec::with_capacity(ENTRY_BYTES);
         for value in [self.first_ns, self.last_ns, self.wire_bytes, self.captured_bytes] {
             put_u64(&mut out, value);
         }

@@ -4,7 +4,8 @@
 //! Associated data: format version, segment id, block number, slot, plain length with the raw bit. A
 //! section therefore opens nowhere but in its own place.
 
-use como_keys::aead::BlockCipher;
+use como_keys::aead::{BlockCipher, TAG_BYTES};
+use lz4_flex::block::CompressTable;
 
 use super::block::{MAX_BLOCK_BYTES, RAW_BIT, Slot};
 use super::codec::{put_u32, put_u64};
@@ -38,58 +39,75 @@ impl Place {
     }
 }
 
-/// Compresses where it pays. Returns the bytes to seal and the plain length with the raw bit.
-pub(super) fn compress(plain: Vec<u8>) -> (Vec<u8>, u32) {
-    let length = plain.len() as u32;
-    if plain.len() < LEAST_LZ4_BYTES {
-        return (plain, length | RAW_BIT);
-    }
-    let mut packed = vec![0; lz4_flex::block::get_maximum_output_size(plain.len())];
-    match lz4_flex::block::compress_into(&plain, &mut packed) {
-        Ok(size) if size + plain.len() / LEAST_GAIN_PARTS <= plain.len() => {
-            packed.truncate(size);
-            (packed, length)
+/// Memory that sealing uses again from block to block; one for each thread that seals.
+#[derive(Default)]
+pub struct SealScratch {
+    pub(super) plain: Vec<u8>,
+    packed: Vec<u8>,
+    small: Option<CompressTable>,
+    large: Option<CompressTable>,
+}
+
+impl SealScratch {
+    /// The bytes of `plain` to be sealed, compressed where it pays, and the plain length with the raw bit.
+    fn compressed(&mut self) -> (&[u8], u32) {
+        let Self {
+            plain,
+            packed,
+            small,
+            large,
+        } = self;
+        let length = plain.len() as u32;
+        if plain.len() < LEAST_LZ4_BYTES {
+            return (plain, length | RAW_BIT);
         }
-        _ => (plain, length | RAW_BIT),
+        let room = lz4_flex::block::get_maximum_output_size(plain.len());
+        if packed.len() < room {
+            packed.resize(room, 0);
+        }
+        let table = if plain.len() < usize::from(u16::MAX) {
+            small.get_or_insert_with(CompressTable::small)
+        } else {
+            large.get_or_insert_with(CompressTable::large)
+        };
+        match lz4_flex::block::compress_into_with_table(plain, packed, table) {
+            Ok(size) if size + plain.len() / LEAST_GAIN_PARTS <= plain.len() => (&packed[..size], length),
+            _ => (plain, length | RAW_BIT),
+        }
     }
 }
 
-/// Seals a section. `extra` is further associated data.
-pub(super) fn seal(cipher: &BlockCipher, place: Place, plain: Vec<u8>, extra: &[u8]) -> (Vec<u8>, Slot) {
-    let (mut bytes, length) = compress(plain);
-    cipher.seal(
-        place.number.into(),
-        false,
-        &place.associated_data(length, extra),
-        &mut bytes,
-    );
-    let slot = Slot {
-        sealed: bytes.len() as u32,
-        plain: length,
-    };
-    (bytes, slot)
-}
-
-/// Seals the section whose associated data holds the block header, which holds the section's own lengths.
-pub(super) fn seal_with_header(
+/// Seals the section in `scratch.plain` and appends it to `out`. The slot, with its lengths, goes to `extra`, which
+/// gives further associated data.
+pub(super) fn append(
     cipher: &BlockCipher,
     place: Place,
-    plain: Vec<u8>,
-    header: impl FnOnce(Slot) -> Vec<u8>,
-) -> (Vec<u8>, Slot) {
-    let (mut bytes, length) = compress(plain);
+    scratch: &mut SealScratch,
+    out: &mut Vec<u8>,
+    extra: impl FnOnce(Slot) -> Vec<u8>,
+) -> Slot {
+    let start = out.len();
+    let (bytes, plain) = scratch.compressed();
+    out.extend_from_slice(bytes);
     let slot = Slot {
-        sealed: (bytes.len() + como_keys::aead::TAG_BYTES) as u32,
-        plain: length,
+        sealed: (bytes.len() + TAG_BYTES) as u32,
+        plain,
     };
-    let extra = header(slot);
-    cipher.seal(
-        place.number.into(),
-        false,
-        &place.associated_data(length, &extra),
-        &mut bytes,
-    );
-    (bytes, slot)
+    let associated = place.associated_data(plain, &extra(slot));
+    let tag = cipher.seal_detached(place.number.into(), false, &associated, &mut out[start..]);
+    out.extend_from_slice(&tag);
+    slot
+}
+
+/// Seals a section of its own, outside of a block. `extra` is further associated data.
+pub(super) fn seal(cipher: &BlockCipher, place: Place, plain: Vec<u8>, extra: &[u8]) -> (Vec<u8>, Slot) {
+    let mut scratch = SealScratch {
+        plain,
+        ..SealScratch::default()
+    };
+    let mut out = Vec::new();
+    let slot = append(cipher, place, &mut scratch, &mut out, |_| extra.to_vec());
+    (out, slot)
 }
 
 /// Opens a section. The result has exactly the plain length of the slot.
@@ -162,8 +180,15 @@ mod tests {
     #[test]
     fn noise_is_stored_raw_and_zeros_shrink() {
         let noise: Vec<u8> = (0..40).flat_map(|_| como_keys::random::<32>()).collect();
-        assert_ne!(compress(noise).1 & RAW_BIT, 0);
-        let (packed, length) = compress(vec![0; 5000]);
-        assert!(packed.len() < 200 && length == 5000);
+        let mut scratch = SealScratch {
+            plain: noise,
+            ..SealScratch::default()
+        };
+        assert_ne!(scratch.compressed().1 & RAW_BIT, 0);
+        for length in [5000, 100_000, 5000] {
+            scratch.plain = vec![0; length];
+            let (packed, plain) = scratch.compressed();
+            assert!(packed.len() < length / 20 && plain as usize == length);
+        }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Dispatch {
     run: RunKey,
     epoch_keys: EpochKeysFn,
     permits: Receiver<()>,
+    /// Batches whose memory is used again.
+    spares: Receiver<PacketBatch>,
     jobs: SyncSender<Job>,
     done: SyncSender<Done>,
     control: Arc<Control>,
@@ -54,6 +56,7 @@ impl Dispatch {
         run: RunKey,
         epoch_keys: EpochKeysFn,
         permits: Receiver<()>,
+        spares: Receiver<PacketBatch>,
         jobs: SyncSender<Job>,
         done: SyncSender<Done>,
         control: Arc<Control>,
@@ -64,6 +67,7 @@ impl Dispatch {
             run,
             epoch_keys,
             permits,
+            spares,
             jobs,
             done,
             control,
@@ -129,7 +133,8 @@ impl Dispatch {
             self.flush()?;
         }
         if self.batch.is_empty() {
-            self.batch = PacketBatch::new(packet.link, self.position.next_packet, self.config.block_bytes);
+            self.batch = self.spares.try_recv().unwrap_or_default();
+            self.batch.restart(packet.link, self.position.next_packet);
             self.batch_epoch = epoch;
             self.batch_since = Instant::now();
         }
@@ -139,7 +144,6 @@ impl Dispatch {
             offset: packet.offset_after,
             next_packet: self.position.next_packet + 1,
         };
-        Counters::add(&self.control.counters.received_packets, 1);
         Ok(())
     }
 
@@ -181,6 +185,8 @@ impl Dispatch {
             return Ok(());
         }
         let batch = mem::take(&mut self.batch);
+        // Once for all: a counter that other threads share costs each packet dearly.
+        Counters::add(&self.control.counters.received_packets, batch.len() as u64);
         let careful = self.is_careful(&batch);
         if !self.permit() {
             self.drop_batch(&batch);

@@ -159,6 +159,7 @@ impl Pipeline {
         // A block may open a segment and close another.
         let (done_out, done_in) = sync_channel(3 * in_flight);
         let (item_out, items) = sync_channel(in_flight);
+        let (spare_out, spares) = sync_channel(in_flight);
         let jobs = Arc::new(Mutex::new(job_in));
         let mut threads = Vec::with_capacity(workers + 2);
         for index in 0..workers {
@@ -168,6 +169,7 @@ impl Pipeline {
                 control: control.clone(),
                 undissected: config.undissected,
                 views: views.as_ref().map(ViewSink::wanted),
+                spares: spare_out.clone(),
             };
             threads.push(spawn(format!("seal-{index}"), &control, move || worker.run()));
         }
@@ -185,6 +187,7 @@ impl Pipeline {
             run,
             epoch_keys,
             permits,
+            spares,
             job_out,
             done_out,
             control.clone(),

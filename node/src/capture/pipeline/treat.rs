@@ -1,42 +1,75 @@
 //! Dissection and anonymization of a batch, safe against packets that make them panic. Such a packet is
 //! kept undissected: all of it in section P, nothing in A but length, time and the reason.
 
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use como_anonymize::{
-    Anonymizer, DenyReason, LinkType, Outcome, RawPacket, RowMeta, View, describe, dissect,
+    Anonymizer, DenyReason, LinkType, Outcome, RawPacket, RowMeta, View, describe, describe_dissected,
+    dissect,
 };
 use como_policies::AccessLevel;
 
-use crate::trace::PacketBatch;
+use crate::trace::{FrameTemplates, PacketBatch};
 
 /// A batch as section A sees it.
 pub(super) struct Treated {
     pub view: View,
+    /// Its frames as they are stored.
+    pub templates: FrameTemplates,
     /// Bytes of each packet that are header: section R.
     pub header_len: Vec<u32>,
     pub denied: u64,
     pub undissected: u64,
 }
 
-/// Treats every packet; the one numbered `undissected` is not looked at.
-pub(super) fn treat(batch: &PacketBatch, anonymizer: &Anonymizer, undissected: Option<u64>) -> Treated {
-    treat_with(batch, undissected, |packet, frame| {
+impl Treated {
+    /// Nothing yet; the memory of one batch serves the next.
+    pub fn new() -> Self {
+        Self {
+            view: View::new(AccessLevel::Anonymized, LinkType(0)),
+            templates: FrameTemplates::default(),
+            header_len: Vec::new(),
+            denied: 0,
+            undissected: 0,
+        }
+    }
+
+    fn restart(&mut self, batch: &PacketBatch) {
+        self.view.clear();
+        self.view.link = LinkType(batch.link);
+        self.view.columns.reserve(batch.len());
+        self.templates.clear();
+        self.header_len.clear();
+        (self.denied, self.undissected) = (0, 0);
+    }
+
+    /// Gives the view away.
+    pub fn take_view(&mut self) -> View {
+        let empty = View::new(self.view.level, self.view.link);
+        mem::replace(&mut self.view, empty)
+    }
+}
+
+/// Treats every packet into `treated`; the one numbered `undissected` is not looked at.
+pub(super) fn treat(
+    batch: &PacketBatch,
+    anonymizer: &Anonymizer,
+    undissected: Option<u64>,
+    treated: &mut Treated,
+) {
+    treat_with(batch, undissected, treated, |packet, frame| {
         treat_packet(packet, anonymizer, frame)
-    })
+    });
 }
 
 fn treat_with(
     batch: &PacketBatch,
     undissected: Option<u64>,
+    treated: &mut Treated,
     treat_packet: impl Fn(&RawPacket<'_>, &mut Vec<u8>) -> (RowMeta, usize),
-) -> Treated {
-    let mut treated = Treated {
-        view: View::new(AccessLevel::Anonymized, LinkType(batch.link)),
-        header_len: Vec::with_capacity(batch.len()),
-        denied: 0,
-        undissected: 0,
-    };
+) {
+    treated.restart(batch);
     let mut frame = Vec::with_capacity(256);
     for (row, packet) in batch.packets().enumerate() {
         frame.clear();
@@ -52,12 +85,18 @@ fn treat_with(
             (undissected_meta(&packet), 0)
         });
         treated.denied += u64::from(meta.deny != 0);
+        let found = dissect(packet.link, &frame);
+        let row = if frame.is_empty() {
+            describe(&meta, packet.link, &frame)
+        } else {
+            describe_dissected(&meta, &frame, &found)
+        };
+        treated.templates.push(packet.link, &frame, &found, &row);
         // A frame is never longer than its packet, a batch far below the 4 GiB that a view can hold.
-        let pushed = treated.view.push(&describe(&meta, packet.link, &frame), &frame);
+        let pushed = treated.view.push(&row, &frame);
         debug_assert!(pushed);
         treated.header_len.push(header_len as u32);
     }
-    treated
 }
 
 fn treat_packet(packet: &RawPacket<'_>, anonymizer: &Anonymizer, frame: &mut Vec<u8>) -> (RowMeta, usize) {
@@ -104,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_packet_that_panics_is_kept_undissected() {
-        let treated = treat_with(&batch(), None, |packet, _| {
+        let mut treated = Treated::new();
+        treat_with(&batch(), None, &mut treated, |packet, _| {
             assert_ne!(packet.data[0], 3, "a defect in dissection");
             (undissected_meta(packet), 7)
         });
@@ -115,7 +155,10 @@ mod tests {
     #[test]
     fn a_packet_that_is_set_aside_is_not_looked_at() {
         let anonymizer = Anonymizer::new(&MappingKey::generate());
-        let treated = treat(&batch(), &anonymizer, Some(12));
+        let mut treated = Treated::new();
+        treat(&batch(), &anonymizer, None, &mut treated);
+        assert_eq!(treated.undissected, 0);
+        treat(&batch(), &anonymizer, Some(12), &mut treated);
         assert_eq!(treated.undissected, 1);
         assert_eq!(treated.header_len[2], 0);
         assert_eq!(treated.view.columns.deny[2], DenyReason::Undissected.as_u8());

@@ -59,16 +59,9 @@ pub(super) enum LiveParts {
 }
 
 impl LiveParts {
-    pub fn of(view: View, batch: PacketBatch, anonymizer: Arc<Anonymizer>, wanted: &Wanted) -> Self {
-        if wanted.get() {
-            LiveParts::Kept {
-                view: Arc::new(view),
-                batch: Arc::new(batch),
-                anonymizer,
-            }
-        } else {
-            LiveParts::Skipped(unseen(&batch))
-        }
+    /// The packets of a batch that nobody looks at.
+    pub fn skipped(batch: &PacketBatch) -> Self {
+        LiveParts::Skipped(unseen(batch))
     }
 }
 
@@ -164,7 +157,14 @@ mod tests {
             let mut batch = PacketBatch::new(1, sequence, 64);
             batch.push(sequence * 10, 60, &[0; 60]);
             let view = View::new(AccessLevel::Anonymized, LinkType::ETHERNET);
-            let live = LiveParts::of(view, batch, key.clone(), &wanted);
+            let live = match wanted.get() {
+                false => LiveParts::skipped(&batch),
+                true => LiveParts::Kept {
+                    view: Arc::new(view),
+                    batch: Arc::new(batch),
+                    anonymizer: key.clone(),
+                },
+            };
             sink.offer(sequence, SourceId([0; 16]), live, &counters);
         };
         (0..3).for_each(&mut offer);

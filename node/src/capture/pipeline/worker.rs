@@ -8,9 +8,9 @@ use como_anonymize::Anonymizer;
 use super::PipelineError;
 use super::control::{Control, Counters};
 use super::order::Done;
-use super::treat::treat;
+use super::treat::{Treated, treat};
 use super::views::{LiveParts, Wanted};
-use crate::trace::{BlockPosition, PacketBatch, SegmentSealer};
+use crate::trace::{BlockParts, BlockPosition, PacketBatch, SealScratch, SegmentSealer};
 
 /// One batch to be sealed.
 pub(super) struct Job {
@@ -27,17 +27,25 @@ pub(super) struct Worker {
     pub undissected: Option<u64>,
     /// `None`: nobody will ever want views.
     pub views: Option<Wanted>,
+    /// Where batches go back whose memory nobody needs any more.
+    pub spares: SyncSender<PacketBatch>,
 }
 
 impl Worker {
     pub fn run(self) -> Result<(), PipelineError> {
+        let (mut treated, mut scratch) = (Treated::new(), SealScratch::default());
         loop {
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { return Ok(()) };
-            let treated = treat(&job.batch, &job.anonymizer, self.undissected);
+            treat(&job.batch, &job.anonymizer, self.undissected, &mut treated);
+            let parts = BlockParts {
+                columns: &treated.view.columns,
+                templates: &treated.templates,
+                header_len: &treated.header_len,
+            };
             let block = job
                 .sealer
-                .seal_packets(job.at, &job.batch, &treated.view, &treated.header_len)?;
+                .seal_packets(job.at, &job.batch, &parts, &mut scratch)?;
             let counters = &self.control.counters;
             Counters::add(&counters.stored_packets, job.batch.len() as u64);
             self.control
@@ -48,10 +56,20 @@ impl Worker {
             Counters::add(&counters.denied_packets, treated.denied);
             Counters::add(&counters.undissected_packets, treated.undissected);
             let mut done = Done::block(job.at.sequence, job.sealer.segment(), block);
-            done.live = self
-                .views
-                .as_ref()
-                .map(|wanted| LiveParts::of(treated.view, job.batch, job.anonymizer, wanted));
+            match &self.views {
+                Some(wanted) if wanted.get() => {
+                    done.live = Some(LiveParts::Kept {
+                        view: Arc::new(treated.take_view()),
+                        batch: Arc::new(job.batch),
+                        anonymizer: job.anonymizer,
+                    });
+                }
+                views => {
+                    done.live = views.as_ref().map(|_| LiveParts::skipped(&job.batch));
+                    // With no room for it, it is simply freed.
+                    let _ = self.spares.try_send(job.batch);
+                }
+            }
             if self.done.send(done).is_err() {
                 return Ok(());
             }

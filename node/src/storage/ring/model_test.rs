@@ -16,8 +16,8 @@ use como_policies::{AccessLevel, Window};
 use super::*;
 use crate::trace::sample::{T0, batch, epoch_keys, node_keys};
 use crate::trace::{
-    BlockPosition, EndReason, EpochKeys, GroupSet, Retain, RunKey, SealedItem, SegmentLedger, SegmentPlan,
-    SegmentSealer, SegmentStart, WindowItem,
+    BlockParts, BlockPosition, EndReason, EpochKeys, FrameTemplates, GroupSet, Retain, RunKey, SealScratch,
+    SealedItem, SegmentLedger, SegmentPlan, SegmentSealer, SegmentStart, WindowItem,
 };
 
 const SOURCE: SourceId = SourceId([8; 16]);
@@ -129,9 +129,14 @@ impl Model {
             number: writer.number,
             sequence: 0,
         };
+        let parts = BlockParts {
+            columns: &view.columns,
+            templates: &FrameTemplates::of_view(&view),
+            header_len: &vec![42; batch.len()],
+        };
         let block = writer
             .sealer
-            .seal_packets(at, &batch, &view, &vec![42; batch.len()])
+            .seal_packets(at, &batch, &parts, &mut SealScratch::default())
             .unwrap();
         writer.number += 1;
         writer.ledger.add(&block);
