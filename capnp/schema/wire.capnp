@@ -93,6 +93,7 @@ struct LiveSource {
 struct FileSource {
   path  @0 :Text;
   paced @1 :Bool;    # as recorded; else as fast as possible
+  name  @2 :Text;    # under which it is known, whatever its path is now; empty: the path
 }
 
 struct EpochKeys {
@@ -131,6 +132,7 @@ struct CaptureReport {
   acked       @6 :UInt64;   # packets that storage has acknowledged
   sourceDone  @7 :Bool;     # a file was read to its end, and all of it is acknowledged
   warning     @8 :Text;     # e.g. the file is truncated; empty: none
+  offset      @9 :UInt64;   # bytes of a file that were read
 }
 
 # capture or export -> storage
@@ -178,6 +180,8 @@ struct StorageStart {
   directory    @0 :Text;   # of the trace: segments and records lie below it
   ringBytes    @1 :UInt64;
   recordsBytes @2 :UInt64;
+  maxAgeNs     @3 :UInt64; # a segment goes this long after it was begun, wall time; 0: never for its age
+  keepFreeBytes @4 :UInt64; # the oldest segments go while the disk has fewer bytes free
 }
 
 struct SegmentState {

@@ -5,8 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use como_node::admin::AdminCommand;
+use como_node::admin::import::{self, BringIn, ImportArguments, Told};
 use como_node::config::FILE_NAME;
 use como_node::process::RoleArguments;
+use como_node::supervisor::{self, ImportEvent, ImportFile};
+use tracing::Level;
 
 /// A privacy-first node for sharing network measurements.
 #[derive(Parser)]
@@ -24,6 +27,8 @@ enum Command {
         #[arg(default_value = ".")]
         node: PathBuf,
     },
+    /// Bring pcap or pcapng files into the trace of a stopped node, each once
+    Import(ImportArguments),
     /// A process of a running node: started by the supervisor only
     #[command(hide = true)]
     Role {
@@ -38,13 +43,14 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { node } => run(&node),
+        Command::Import(arguments) => import(&arguments),
         Command::Role { arguments } => role(&arguments),
         Command::Admin(command) => como_node::admin::run(command),
     }
 }
 
 fn run(node: &std::path::Path) -> ExitCode {
-    start_log();
+    start_log(Level::INFO);
     let file = if node.is_dir() {
         node.join(FILE_NAME)
     } else {
@@ -59,11 +65,31 @@ fn run(node: &std::path::Path) -> ExitCode {
     }
 }
 
+/// The administration knows which files, the supervisor how.
+fn import(arguments: &ImportArguments) -> ExitCode {
+    start_log(Level::WARN);
+    let bring_in: &BringIn = &|config, files, mut tell| {
+        let files = files.into_iter().map(|(path, name)| ImportFile { path, name });
+        let tell = Box::new(move |event| {
+            tell(match event {
+                ImportEvent::Read { file, offset } => Told::Read(file, offset),
+                ImportEvent::Done {
+                    file,
+                    packets,
+                    damage,
+                } => Told::Done(file, packets, damage),
+            });
+        });
+        supervisor::import(config, files.collect(), tell).map_err(|error| error.to_string())
+    };
+    import::run(arguments, bring_in)
+}
+
 fn role(arguments: &[String]) -> ExitCode {
     if arguments.first().is_some_and(|first| first == "probe") {
         return como_node::process::probe_main(&arguments[1..]);
     }
-    start_log();
+    start_log(Level::INFO);
     match RoleArguments::parse(arguments) {
         Ok(arguments) => match como_node::roles::run(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
@@ -77,11 +103,12 @@ fn role(arguments: &[String]) -> ExitCode {
 }
 
 /// Logs go to standard error, in one line each, without colours where nobody sees them.
-fn start_log() {
+fn start_log(most: Level) {
     use std::io::IsTerminal;
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        .with_max_level(most)
         .init();
 }

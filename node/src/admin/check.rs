@@ -345,7 +345,7 @@ fn disk(config: &Config) -> Found {
             State::Warn,
             format!("{free_text} GiB for {wanted_text} GiB of trace, records and results"),
             format!(
-                "make room, or lower ring_bytes in [trace] (now {}); a full disk sheds the oldest",
+                "make room, or lower ring_bytes in [trace] (now {}), or set keep_free_bytes: the oldest go then",
                 Bytes(config.trace.ring_bytes)
             ),
         ));

@@ -1,7 +1,8 @@
 //! The command tree of the administration; `main.rs` flattens it into its own.
 
+use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -10,6 +11,7 @@ use como_policies::{AccessLevel, SystemMode};
 
 use super::init::{InitOptions, NewSource};
 use super::partners::{Grant, Standing};
+use super::trace::{self, TraceCommand};
 use super::{AdminError, AdminNode, State, check, developers, endorse, init, keys, partners};
 use crate::config::SpiffeId;
 use crate::registry::RegistryName;
@@ -72,6 +74,9 @@ pub enum AdminCommand {
     /// The node's keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// The trace on disk
+    #[command(subcommand)]
+    Trace(TraceCommand),
 }
 
 /// Which node.
@@ -219,7 +224,10 @@ pub enum KeysCommand {
 pub fn run(command: AdminCommand) -> ExitCode {
     match answer(command) {
         Ok((text, code)) => {
-            println!("{text}");
+            if !text.is_empty() {
+                // A closed pipe is the reader's wish, not an error.
+                let _ = writeln!(std::io::stdout(), "{text}");
+            }
             code
         }
         Err(error) => {
@@ -286,11 +294,16 @@ fn answer(command: AdminCommand) -> Result<(String, ExitCode), AdminError> {
             &ranges,
         )?),
         AdminCommand::Keys(command) => done(keys_command(command)?),
+        AdminCommand::Trace(command) => trace::run(command),
     }
 }
 
 impl NodeArgument {
-    fn open(&self) -> Result<AdminNode, AdminError> {
+    pub(super) fn path(&self) -> &Path {
+        &self.node
+    }
+
+    pub(super) fn open(&self) -> Result<AdminNode, AdminError> {
         AdminNode::open(&self.node)
     }
 }

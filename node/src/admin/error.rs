@@ -7,6 +7,7 @@ use como_policies::PolicyError;
 
 use crate::config::ConfigError;
 use crate::registry::RegistryError;
+use crate::ring::RingError;
 
 /// Why a command did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,9 @@ pub enum AdminError {
     /// The policy set.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The trace on disk.
+    #[error(transparent)]
+    Ring(#[from] RingError),
     /// A file.
     #[error("{}: {why}\ncheck the path, the space left, and that this user may write there", path.display())]
     File {

@@ -1,5 +1,5 @@
-//! The operator's commands that change or check a node's files: `init`, `check`, `partner`, `developer`,
-//! `endorse`, `keys`.
+//! The operator's commands that change, check or read a node's files: `init`, `check`, `partner`, `developer`,
+//! `endorse`, `keys`, `trace`.
 //!
 //! Every change is an event in the audit log, and a running supervisor is told by SIGHUP. Must never
 //! start a role or serve the network.
@@ -11,6 +11,7 @@ mod developers;
 mod endorse;
 mod error;
 pub mod events;
+pub mod import;
 pub mod init;
 mod keys;
 mod node;
@@ -19,6 +20,7 @@ mod partners;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use check::{Finding, State, check};
 pub use cli::{AdminCommand, run};

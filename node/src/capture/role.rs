@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
@@ -98,12 +99,14 @@ pub fn open(first: &Frame) -> Result<OpenSource, CaptureError> {
             })?)))
         }
         Which::File(file) => {
-            let path = text(file?.get_path())?;
+            let file = file?;
+            let path = text(file.get_path())?;
+            let name = Some(text(file.get_name())?).filter(|name| !name.is_empty());
             let opened = File::open(&path).map_err(|error| SourceError::Io {
                 name: path.clone(),
                 error,
             })?;
-            Ok(OpenSource::File(opened, path))
+            Ok(OpenSource::File(opened, name.unwrap_or(path)))
         }
     }
 }
@@ -149,6 +152,7 @@ pub fn run(
         stopping: false,
         alone: false,
         resumed: false,
+        position: Arc::default(),
     };
     let node_key = VerifyingKey::from_bytes(&array(start.get_node_key()?)?)?;
     let Some(run_key) = role.certify(&node_key)? else {
@@ -176,7 +180,9 @@ pub fn run(
                 wire::capture_start::source::Which::Live(_) => false,
             };
             let pace = if paced { Pace::Recorded } else { Pace::Fast };
-            Box::new(FileSource::new(&name, file, resume.point, pace)?)
+            let file = FileSource::new(&name, file, resume.point, pace)?;
+            role.position = file.position();
+            Box::new(file)
         }
     };
     let ask = EpochAsk {
@@ -261,6 +267,8 @@ struct Role {
     alone: bool,
     /// Whether storage said where to go on.
     resumed: bool,
+    /// Bytes of a file that were read.
+    position: Arc<AtomicU64>,
 }
 
 impl Role {
@@ -324,7 +332,8 @@ impl Role {
             if let Some(Answer::Refused(why)) = self.uplink.answer() {
                 return Err(CaptureError::Refused(why));
             }
-            let over = source_done && self.uplink.is_drained();
+            // A pipeline that failed has not read its source to the end, however little is left to send.
+            let over = source_done && self.uplink.is_drained() && !pipeline.has_failed();
             if reported.elapsed() >= REPORT_EVERY || (self.stopping && over) {
                 reported = Instant::now();
                 self.report(&pipeline, over, resume);
@@ -383,6 +392,7 @@ impl Role {
                 0
             });
             report.set_source_done(over);
+            report.set_offset(self.position.load(Ordering::Relaxed));
             if let Some(cause) = pipeline.source_damage() {
                 report.set_warning(damage_warning(cause));
             }

@@ -50,6 +50,8 @@ names! {
     state = "state";
     /// Orders of administration commands that a running supervisor has not yet carried out.
     orders = "state/orders";
+    /// Which capture files were imported.
+    imports = "state/imports";
     /// Nonces of requests that were taken and could still be sent again.
     nonces = "state/nonces";
     /// The audit log.

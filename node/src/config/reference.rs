@@ -137,6 +137,16 @@ const SECTIONS: [Section; 10] = [
                 "\"32 GiB\"",
                 "Disk for the trace; the oldest segment goes first. At least four segments.",
             ),
+            optional(
+                "max_age",
+                "\"14 d\"",
+                "How long a segment is kept after it was begun, whatever the room; at least 1 min. Without it: as long as there is room.",
+            ),
+            default(
+                "keep_free_bytes",
+                "\"0 B\"",
+                "Free space that the disk keeps, whoever uses the rest: the oldest segments go while there is less.",
+            ),
             default(
                 "segment_bytes",
                 "\"256 MiB\"",

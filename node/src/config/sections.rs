@@ -60,6 +60,10 @@ pub struct Trace {
     pub retain: AccessLevel,
     /// Disk for it; the oldest segment goes first.
     pub ring_bytes: u64,
+    /// How long a segment is kept, wall time; `None`: as long as there is room.
+    pub max_age: Option<std::time::Duration>,
+    /// Free space that the disk keeps, whoever uses the rest.
+    pub keep_free_bytes: u64,
     /// Size at which a segment is closed.
     pub segment_bytes: u64,
     /// Sealed blocks that wait while storage is away (a live source drops beyond it).
@@ -255,6 +259,8 @@ enum Kind {
 struct WrittenTrace {
     retain: Option<Spanned<AccessLevel>>,
     ring_bytes: Option<Spanned<Bytes>>,
+    max_age: Option<Spanned<Span>>,
+    keep_free_bytes: Option<Spanned<Bytes>>,
     segment_bytes: Option<Spanned<Bytes>>,
     queue_bytes: Option<Spanned<Bytes>>,
 }
@@ -307,6 +313,8 @@ const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 const MIN_SEGMENTS: u64 = 4;
 /// Smallest queue in front of storage: some blocks.
 const MIN_QUEUE_BYTES: u64 = 16 << 20;
+/// Shortest life of a segment: less would be a trace of nothing.
+const MIN_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Smallest ring of records.
 const MIN_RECORDS_BYTES: u64 = 16 << 20;
 /// Longest life of a result: it is a copy of data that the trace may have forgotten.
@@ -521,9 +529,21 @@ impl Check<'_> {
             Some(ring) => ring.into_inner().0,
             None => (32u64 << 30).max(segment_bytes.saturating_mul(MIN_SEGMENTS)),
         };
+        let max_age = match written.max_age {
+            Some(age) if age.get_ref().0 < MIN_MAX_AGE => {
+                return self.wrong(
+                    &age,
+                    format!("{} is too short a life for a segment", age.get_ref()),
+                    "write at least 1 min, or leave the line out to keep what there is room for",
+                );
+            }
+            age => age.map(|age| age.into_inner().0),
+        };
         Ok(Trace {
             retain,
             ring_bytes,
+            max_age,
+            keep_free_bytes: self.size(written.keep_free_bytes, 0, 0, None)?,
             segment_bytes,
             queue_bytes: self.size(written.queue_bytes, 256 << 20, MIN_QUEUE_BYTES, None)?,
         })

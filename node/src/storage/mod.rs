@@ -2,7 +2,6 @@
 //! durable, acknowledges them, and lets the oldest go. Must never hold a key: what it stores it cannot read.
 
 mod records;
-pub mod ring;
 mod role;
 
 pub use role::{StorageError, run};

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use como_capnp::wire_capnp as wire;
 
 use super::records::{Change, Records};
-use super::ring::{Appended, Recovered, Ring, RingError};
 use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
+use crate::ring::{Appended, Recovered, Retention, Ring, RingError, free_bytes};
 use crate::trace::{ItemBody, SealedItem, SegmentId, SegmentInfo, SourceId};
 use crate::wire::{self as messages, array, text};
 
@@ -104,7 +104,16 @@ pub fn run(control: LinkSender, commands: LinkReceiver, first: &Frame) -> Result
     };
     let start = start?;
     let folder = PathBuf::from(text(start.get_directory())?);
-    let (ring, recovered) = open_ring(&folder, start.get_ring_bytes())?;
+    let (ring, recovered) = open_ring(
+        &folder,
+        Retention {
+            max_bytes: start.get_ring_bytes(),
+            max_age: Some(start.get_max_age_ns())
+                .filter(|ns| *ns > 0)
+                .map(Duration::from_nanos),
+            keep_free_bytes: start.get_keep_free_bytes(),
+        },
+    )?;
     let (records, found) = Records::open(&ring.records_dir(), start.get_records_bytes())?;
     let (inputs, queue) = sync_channel(MAX_WAITING_ITEMS);
     let ending = Arc::new(AtomicBool::new(false));
@@ -134,10 +143,10 @@ pub fn run(control: LinkSender, commands: LinkReceiver, first: &Frame) -> Result
 }
 
 /// Opens the ring; that of a node whose supervisor was killed drains for a moment.
-fn open_ring(folder: &Path, max_bytes: u64) -> Result<(Ring, Recovered), RingError> {
+fn open_ring(folder: &Path, retention: Retention) -> Result<(Ring, Recovered), RingError> {
     let since = Instant::now();
     loop {
-        match Ring::open(folder, max_bytes) {
+        match Ring::open(folder, retention) {
             Err(RingError::InUse { .. }) if since.elapsed() < TAKE_OVER => std::thread::sleep(RETRY),
             other => return other,
         }
@@ -200,6 +209,7 @@ impl Storage {
             }
             if reported.elapsed() >= REPORT_EVERY {
                 reported = Instant::now();
+                self.expire();
                 self.report_catalog();
                 self.report();
             }
@@ -341,6 +351,13 @@ impl Storage {
         Ok(())
     }
 
+    /// Lets go what is too old or, on a disk that others fill too, too much. Tried again at the next report.
+    fn expire(&mut self) {
+        if let Err(error) = self.ring.expire() {
+            tracing::error!("nothing expires: {error}");
+        }
+    }
+
     fn append(&mut self, from: u64, item: &SealedItem) -> Result<(), StorageError> {
         loop {
             match self.ring.append(item) {
@@ -364,6 +381,7 @@ impl Storage {
                     if self.gives_up(&error) {
                         return Ok(());
                     }
+                    self.expire();
                     std::thread::sleep(RETRY);
                 }
                 Err(error) => {
@@ -484,7 +502,7 @@ impl Storage {
             let mut report = up.init_storage();
             report.set_segments(self.known.len() as u32);
             report.set_bytes(self.ring.bytes());
-            report.set_free_bytes(free_bytes(&self.folder));
+            report.set_free_bytes(free_bytes(&self.folder).unwrap_or(0));
             report.set_disk_full(self.disk_full);
             report.set_duplicates(self.duplicates);
             report.set_torn_bytes(self.torn_bytes);
@@ -569,8 +587,4 @@ fn segment_state(file: &str, info: &SegmentInfo) -> Vec<u8> {
             state.set_lost(footer.lost_packets);
         }
     })
-}
-
-fn free_bytes(folder: &Path) -> u64 {
-    rustix::fs::statvfs(folder).map_or(0, |disk| disk.f_bavail * disk.f_frsize)
 }

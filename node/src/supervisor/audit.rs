@@ -106,4 +106,11 @@ pub enum Event<'a> {
     Fetched { query: &'a str, asker: &'a str },
     /// Storage expired a segment.
     Expired { segment: &'a str },
+    /// A capture file was brought in, all that reads of it.
+    Imported {
+        file: &'a str,
+        packets: u64,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        damage: &'a str,
+    },
 }

@@ -14,6 +14,7 @@
 //! | `checks`, `modules`, `live` | modules on trial; installed ones; the live instances of them |
 //! | `jobs`, `plan`, `answers`, `status` | queries and their life; what askers are told |
 //! | `catalog` | what the trace and the records hold |
+//! | `import` | capture files brought in one after the other, instead of a source |
 
 mod answers;
 mod asks;
@@ -25,6 +26,7 @@ mod decide;
 mod destroy;
 mod epochs;
 mod grants;
+mod import;
 mod jobs;
 mod levels;
 mod live;
@@ -52,6 +54,7 @@ use crate::link::Frame;
 use crate::registry::Registry;
 use catalog::Catalog;
 use children::{ChildId, Children};
+pub use import::{ImportEvent, ImportFile, import};
 
 /// How often time-driven work is looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -82,6 +85,11 @@ pub enum SupervisorError {
     /// Two supervisors on one data directory would write over each other.
     #[error("a node already runs on {0} (process {1})\nStop it first, or use another directory.")]
     AlreadyRunning(String, u32),
+    /// An import beside a running node: two storages would write over each other.
+    #[error(
+        "a node runs on {0} (process {1})\nStop it first (SIGTERM to that process), import, and start it again: it goes on from where it was."
+    )]
+    Busy(String, u32),
     /// The operating system.
     #[error("{0}: {1}\nCheck the permissions of the node's directory.")]
     Io(String, std::io::Error),
@@ -125,6 +133,8 @@ pub(crate) struct Supervisor {
     started: Instant,
     stopping: Option<Instant>,
     failure: Option<String>,
+    /// Files that are brought in, where that is what this run is for.
+    import: Option<import::Import>,
 }
 
 /// Runs a node until it is told to stop.
@@ -176,6 +186,7 @@ impl Supervisor {
             started: Instant::now(),
             stopping: None,
             failure: None,
+            import: None,
         })
     }
 
@@ -187,12 +198,14 @@ impl Supervisor {
             mode,
             policy: &policy,
         });
-        self.load_modules();
+        if self.import.is_none() {
+            self.load_modules();
+        }
         self.start_core_roles()?;
         Ok(())
     }
 
-    fn main_loop(mut self, queue: &Receiver<Event>) -> Result<(), SupervisorError> {
+    fn main_loop(&mut self, queue: &Receiver<Event>) -> Result<(), SupervisorError> {
         loop {
             match queue.recv_timeout(TICK) {
                 Ok(Event::Said(from, frame)) => self.said(from, frame),
@@ -223,8 +236,10 @@ impl Supervisor {
             Some(_) => {}
             None => {
                 self.restart_due_roles();
-                self.stop_expired_runs();
-                self.advance_jobs();
+                if self.import.is_none() {
+                    self.stop_expired_runs();
+                    self.advance_jobs();
+                }
             }
         }
     }

@@ -45,6 +45,7 @@ pub(super) struct CaptureState {
     pub now_ns: u64,
     pub acknowledged: u64,
     pub source_done: bool,
+    pub offset: u64,
     pub warning: String,
 }
 
@@ -99,6 +100,7 @@ impl Supervisor {
                 if let Err(error) = self.give_epoch(from, epoch) {
                     tracing::error!("no keys for epoch {epoch}: {error}");
                     self.children.kill(from);
+                    self.import_refused(epoch, &error);
                 }
             }
             (Role::Capture, Which::Capture(report)) => self.capture_report(report?)?,
@@ -216,8 +218,10 @@ impl Supervisor {
             now_ns: report.get_now_ns(),
             acknowledged: report.get_acked(),
             source_done: report.get_source_done(),
+            offset: report.get_offset(),
             warning,
         };
+        self.import_reported();
         self.catalog.now_ns = self.catalog.now_ns.max(report.get_now_ns());
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::audit::Event;
 use super::children::{Child, ChildId, ExportKey, Purpose, describe_end};
-use super::{Supervisor, SupervisorError};
+use super::{Supervisor, SupervisorError, import};
 use crate::config::Source;
 use crate::link;
 use crate::process::Role;
@@ -39,13 +39,15 @@ impl Wiring {
 
 impl Supervisor {
     pub(super) fn start_core_roles(&mut self) -> Result<(), SupervisorError> {
-        for role in CORE {
+        // Nobody is served while files are imported.
+        let serves = self.import.is_none();
+        for role in CORE.into_iter().filter(|role| serves || *role != Role::Query) {
             self.start_core(role)?;
         }
         Ok(())
     }
 
-    fn start_core(&mut self, role: Role) -> Result<(), SupervisorError> {
+    pub(super) fn start_core(&mut self, role: Role) -> Result<(), SupervisorError> {
         let first = match role {
             Role::Storage => self.storage_start()?,
             Role::Capture => self.capture_start(),
@@ -69,6 +71,8 @@ impl Supervisor {
             start.set_directory(self.layout.trace().to_string_lossy().as_ref());
             start.set_ring_bytes(self.config.trace.ring_bytes);
             start.set_records_bytes(self.config.records.ring_bytes);
+            start.set_max_age_ns(self.config.trace.max_age.map_or(0, |age| age.as_nanos() as u64));
+            start.set_keep_free_bytes(self.config.trace.keep_free_bytes);
         }))
     }
 
@@ -81,7 +85,8 @@ impl Supervisor {
             start.set_retain(config.trace.retain.as_u8());
             start.set_segment_bytes(config.trace.segment_bytes);
             start.set_queue_bytes(config.trace.queue_bytes);
-            match &config.source {
+            let imported = self.import.as_ref().map(import::Import::source);
+            match imported.as_ref().unwrap_or(&config.source) {
                 Source::Live {
                     interface,
                     filter,
@@ -103,6 +108,7 @@ impl Supervisor {
                     let mut file = start.init_source().init_file();
                     file.set_path(path.to_string_lossy().as_ref());
                     file.set_paced(*paced);
+                    file.set_name(self.import.as_ref().map_or("", import::Import::name));
                 }
             }
         })
@@ -301,6 +307,7 @@ impl Supervisor {
         match &child.purpose {
             Purpose::Job(job) => self.job_process_ended(&job.clone(), child.role),
             _ if self.stopping.is_some() => self.stop_next(),
+            Purpose::Core if child.stopping && self.import.is_some() => self.import_next(),
             // A module that was started while its export process was ending needs another one.
             Purpose::Export(key) if child.stopping => self.restart_export(key),
             _ if child.stopping => {}

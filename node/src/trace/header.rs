@@ -13,7 +13,7 @@ use super::keys::{self, Retain, RunKey};
 use super::{FORMAT_VERSION, ReadKeys, SegmentId, SourceId};
 
 /// Longest header frame that a reader accepts, in bytes.
-pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
+pub const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// The segment before, and the hash of its footer frame: a chain that cannot be cut unseen.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -43,10 +43,10 @@ pub use error::TraceError;
 pub use footer::{BlockTable, BlockTableEntry, EndReason, SegmentFooter};
 pub use gap::{Gap, GapCause};
 pub use groups::{ColumnGroup, GroupSet};
-pub use header::{Predecessor, SegmentHeader};
+pub use header::{MAX_HEADER_BYTES, Predecessor, SegmentHeader};
 pub use ids::{ResumePoint, SegmentId, SourceId};
 pub use keys::{EpochKeys, ReadKeys, Retain, RunKey, SegmentKeys};
-pub use reader::{BlockRef, Damage, SegmentInfo, SegmentReader, WindowItem};
+pub use reader::{BlockRef, Damage, Opened, SegmentInfo, SegmentReader, WindowItem};
 pub use scan::{ScanEnd, ScanReport, scan};
 pub use sealer::{
     BlockParts, BlockPosition, ItemBody, LedgerStart, MAX_GAPS_PER_BLOCK, SealedBlock, SealedItem,

@@ -9,7 +9,7 @@ use como_keys::aead::BlockCipher;
 use como_keys::signing::VerifyingKey;
 use como_policies::{AccessLevel, Window};
 
-use super::block::{BlockHeader, BlockKind, Slot};
+use super::block::{BlockHeader, BlockKind, SLOTS, Slot};
 use super::error::TraceError;
 use super::footer::SegmentFooter;
 use super::frame::{FOOTER, TAIL_BYTES};
@@ -28,6 +28,7 @@ pub struct SegmentReader {
     file: File,
     header: SegmentHeader,
     footer: Option<SegmentFooter>,
+    footer_damage: Option<TraceError>,
     blocks_start: u64,
     blocks_end: u64,
     ciphers: Ciphers,
@@ -54,6 +55,15 @@ pub struct Damage {
     pub packets: Option<u64>,
     /// What is wrong.
     pub what: TraceError,
+}
+
+/// What [`SegmentReader::open_sections`] came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Sections of the block.
+    pub sections: u64,
+    /// Those of them that stayed closed.
+    pub without_key: u64,
 }
 
 /// What reading a window yields, in the order of capture.
@@ -84,17 +94,22 @@ pub struct SegmentInfo {
 }
 
 impl SegmentReader {
-    /// Opens a segment file: header and, where there is one, footer, both with valid signatures.
+    /// Opens a segment file: header and, where there is one, footer, both with valid signatures. A footer that
+    /// is damaged counts as none (`unsealed end`): the blocks before it still read.
     pub fn open(file: File) -> Result<Self, TraceError> {
         let (header, blocks_start) = scan::read_header(&file)?;
         let length = file.metadata()?.len();
-        let footer = find_footer(&file, length, blocks_start, &header)?;
+        let (footer, footer_damage) = match find_footer(&file, length, blocks_start, &header) {
+            Err(damage @ TraceError::Damaged { .. }) => (None, Some(damage)),
+            found => (found?, None),
+        };
         let blocks_end = footer.as_ref().map_or(length, |(_, position)| *position);
         let footer = footer.map(|(footer, _)| footer);
         Ok(Self {
             file,
             header,
             footer,
+            footer_damage,
             blocks_start,
             blocks_end,
             ciphers: Ciphers::new(&ReadKeys::default()),
@@ -122,6 +137,21 @@ impl SegmentReader {
     /// The signed footer; none: `unsealed end`.
     pub fn footer(&self) -> Option<&SegmentFooter> {
         self.footer.as_ref()
+    }
+
+    /// What is wrong with the footer, where there is one that does not read.
+    pub fn footer_damage(&self) -> Option<&TraceError> {
+        self.footer_damage.as_ref()
+    }
+
+    /// BLAKE3 of the footer frame: what the next segment's header names.
+    pub fn footer_hash(&self) -> Result<Option<[u8; 32]>, TraceError> {
+        if self.footer.is_none() {
+            return Ok(None);
+        }
+        let length = self.file.metadata()?.len().saturating_sub(self.blocks_end);
+        let frame = scan::read_range(&self.file, self.blocks_end, length as usize)?;
+        Ok(Some(como_keys::digest::blake3(&frame)))
     }
 
     /// Checks that the node certified the run that wrote this segment.
@@ -177,6 +207,30 @@ impl SegmentReader {
             block.header.body_bytes() as usize,
         )
         .is_ok_and(|body| como_keys::digest::blake3(&body) == block.header.body_hash)
+    }
+
+    /// Opens every section of a block for which there is a key, and throws away what was in it: how many there
+    /// were, and how many of them no key was for.
+    pub fn open_sections(&self, block: &BlockRef) -> Result<Opened, TraceError> {
+        let mut opened = Opened::default();
+        for slot in (0..SLOTS).filter(|slot| block.header.slots[*slot].sealed > 0) {
+            let (cipher, extra) = match (slot, block.header.kind) {
+                (SLOT_ENTRY, BlockKind::Packets) => (self.ciphers.entry.as_ref(), block.header.fields()),
+                (SLOT_ENTRY, BlockKind::Gaps) => (self.ciphers.gaps.as_ref(), block.header.fields()),
+                (SLOT_R, _) => (self.ciphers.r.as_ref(), Vec::new()),
+                (SLOT_P, _) => (self.ciphers.p.as_ref(), Vec::new()),
+                _ => {
+                    let groups = self.ciphers.groups.as_ref();
+                    (groups.map(|groups| &groups[slot - SLOT_GROUPS]), Vec::new())
+                }
+            };
+            opened.sections += 1;
+            match cipher {
+                Some(cipher) => drop(self.open_with(block, slot, cipher, &extra)?),
+                None => opened.without_key += 1,
+            }
+        }
+        Ok(opened)
     }
 
     /// Everything that touches a window of packet time, in the order of capture. `groups` says which

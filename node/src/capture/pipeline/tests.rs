@@ -10,7 +10,7 @@ use como_policies::{AccessLevel, Window};
 
 use super::*;
 use crate::capture::source::{Event, Progress, SourcePacket};
-use crate::storage::ring::{Appended, Ring};
+use crate::ring::{Appended, Ring};
 use crate::trace::sample::{T0, epoch_keys, node_keys, udp};
 use crate::trace::{Gap, GapCause, GroupSet, ItemBody, SegmentReader, WindowItem};
 

@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,7 @@ pub struct FileSource {
     clock: Clock,
     last_ns: u64,
     ended: bool,
+    position: Arc<AtomicU64>,
 }
 
 /// The id of a file: of its name and its first bytes, so that another file under the same name is another
@@ -92,12 +95,19 @@ impl FileSource {
             clock: Clock { pace, first: None },
             last_ns: 0,
             ended: false,
+            position: Arc::new(AtomicU64::new(resume.offset)),
         })
+    }
+
+    /// How many bytes of the file were read, about: for whoever waits.
+    pub fn position(&self) -> Arc<AtomicU64> {
+        self.position.clone()
     }
 }
 
 impl PacketSource for FileSource {
     fn read(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<Progress, SourceError> {
+        self.position.store(self.reader.offset(), Ordering::Relaxed);
         for _ in 0..RECORDS_PER_READ {
             if self.ended {
                 return Ok(Progress::End);

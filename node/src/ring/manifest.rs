@@ -16,7 +16,10 @@ use crate::trace::{ResumePoint, SegmentInfo, SourceId};
 const MAX_SOURCES: usize = 4096;
 /// Expired segments that are listed; older ones are only counted.
 const MAX_EXPIRED: usize = 1024;
-const NAME: &str = "manifest.json";
+/// Its name in the ring's directory.
+pub(super) const NAME: &str = "manifest.json";
+/// The next one, until it is whole.
+pub(super) const NEW_NAME: &str = "manifest.new";
 
 /// A segment that the ring has written over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +36,14 @@ pub struct Expired {
     pub packets: u64,
 }
 
+/// What the ring knows beside its segments.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Manifest {
+pub struct Manifest {
     version: u32,
-    pub next_ordinal: u64,
+    pub(super) next_ordinal: u64,
     sources: BTreeMap<String, SourceEntry>,
-    pub expired: Vec<Expired>,
+    pub(super) expired: Vec<Expired>,
     expired_segments: u64,
     expired_packets: u64,
     /// Grows with every use of a source.
@@ -86,7 +90,7 @@ impl Manifest {
 
     /// Replaces the manifest on disk at once.
     pub fn save(&self, dir: &Path) -> Result<(), RingError> {
-        let (path, new) = (dir.join(NAME), dir.join("manifest.new"));
+        let (path, new) = (dir.join(NAME), dir.join(NEW_NAME));
         let write = || {
             let mut file = File::create(&new)?;
             file.write_all(&serde_json::to_vec_pretty(self).map_err(std::io::Error::other)?)?;
@@ -95,6 +99,16 @@ impl Manifest {
             File::open(dir)?.sync_all()
         };
         write().map_err(|error| RingError::io(&path, error))
+    }
+
+    /// Segments that the ring has removed: the most recent ones, oldest first.
+    pub fn expired(&self) -> &[Expired] {
+        &self.expired
+    }
+
+    /// How many segments the ring has removed, and the packets that went with them.
+    pub fn expired_totals(&self) -> (u64, u64) {
+        (self.expired_segments, self.expired_packets)
     }
 
     /// Where a source stands.
@@ -135,21 +149,41 @@ impl Manifest {
     }
 
     /// A segment is about to be destroyed.
-    pub fn expire(&mut self, ordinal: u64, info: &SegmentInfo) {
-        self.next_ordinal = self.next_ordinal.max(ordinal + 1);
-        let segment = info.header.segment.to_string();
-        if self.expired.iter().any(|expired| expired.segment == segment) {
-            return;
-        }
-        self.expired_segments += 1;
-        self.expired_packets += info.packets;
-        self.expired.push(Expired {
-            segment,
+    pub(super) fn expire(&mut self, ordinal: u64, info: &SegmentInfo) {
+        let expired = Expired {
+            segment: info.header.segment.to_string(),
             sealing_epoch: info.header.sealing_epoch,
             first_ns: info.footer.as_ref().map(|footer| footer.first_ns),
             last_ns: info.footer.as_ref().map(|footer| footer.last_ns),
             packets: info.packets,
-        });
+        };
+        self.put_expired(ordinal, expired);
+    }
+
+    /// A segment of another format version is about to be destroyed: only its name is known.
+    pub(super) fn expire_foreign(&mut self, ordinal: u64, path: &Path) {
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
+        let expired = Expired {
+            segment: stem.split_once('-').map_or(stem, |(_, id)| id).to_owned(),
+            sealing_epoch: 0,
+            first_ns: None,
+            last_ns: None,
+            packets: 0,
+        };
+        self.put_expired(ordinal, expired);
+    }
+
+    fn put_expired(&mut self, ordinal: u64, expired: Expired) {
+        self.next_ordinal = self.next_ordinal.max(ordinal + 1);
+        if self.expired.iter().any(|known| known.segment == expired.segment) {
+            return;
+        }
+        self.expired_segments += 1;
+        self.expired_packets += expired.packets;
+        self.expired.push(expired);
         let excess = self.expired.len().saturating_sub(MAX_EXPIRED);
         self.expired.drain(..excess);
     }

@@ -4,9 +4,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::segment::{OpenSegment, State, Stored};
+use super::segment::{Foreign, OpenSegment, State, Stored};
 use super::{Ring, RingError};
-use crate::trace::{ResumePoint, ScanEnd, SegmentReader, scan};
+use crate::trace::{ResumePoint, ScanEnd, SegmentReader, TraceError, scan};
 
 /// What recovery found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Recovered {
     pub damaged_segments: usize,
     /// Bytes cut off their ends: never acknowledged.
     pub torn_bytes: u64,
+    /// Segments of another format version: left where they are, for the release that wrote them.
+    pub foreign: Vec<PathBuf>,
     /// Files that are no segments any more, renamed to `*.bad`: the operator may look at them.
     pub unreadable: Vec<PathBuf>,
 }
@@ -24,15 +26,19 @@ pub struct Recovered {
 impl Ring {
     pub(super) fn recover(&mut self, manifest_known: bool) -> Result<Recovered, RingError> {
         let mut recovered = Recovered::default();
-        for (ordinal, path) in segment_files(&self.dir)? {
+        for SegmentFile { ordinal, path, kind } in segment_files(&self.dir)? {
             self.manifest.next_ordinal = self.manifest.next_ordinal.max(ordinal + 1);
-            let open = path.extension().is_some_and(|extension| extension == "open");
-            let result = if open {
-                self.recover_open(ordinal, &path, &mut recovered)
-            } else {
-                self.list(ordinal, &path, manifest_known)
+            let result = match kind {
+                FileKind::Open => self.recover_open(ordinal, &path, &mut recovered),
+                FileKind::Sealed | FileKind::Cut => self.list(ordinal, &path, manifest_known),
+                FileKind::Aside => continue,
             };
             match result {
+                Err(RingError::Trace(error)) if matches!(*error, TraceError::Version { .. }) => {
+                    tracing::warn!(%error, file = %path.display(), "left alone");
+                    self.foreign.insert(ordinal, Foreign::load(path.clone())?);
+                    recovered.foreign.push(path);
+                }
                 Err(RingError::Trace(_)) if self.manifest.has_expired(&path) => {
                     fs::remove_file(&path).map_err(|error| RingError::io(&path, error))?;
                 }
@@ -137,22 +143,54 @@ impl Ring {
     }
 }
 
-/// Segment files by age.
-fn segment_files(dir: &Path) -> Result<Vec<(u64, PathBuf)>, RingError> {
+/// What the name of a segment file says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Being written, or its node ended without ending it.
+    Open,
+    /// Ended with its footer.
+    Sealed,
+    /// Ended without.
+    Cut,
+    /// Set aside.
+    Aside,
+}
+
+impl FileKind {
+    const NAMES: [(&'static str, Self); 4] = [
+        ("open", Self::Open),
+        ("seg", Self::Sealed),
+        ("cut", Self::Cut),
+        ("bad", Self::Aside),
+    ];
+}
+
+/// A file in the folder of segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentFile {
+    /// Its place in the order in which segments were begun.
+    pub ordinal: u64,
+    /// The file.
+    pub path: PathBuf,
+    /// What its name says.
+    pub kind: FileKind,
+}
+
+/// The segment files of a ring's directory by age. Other files are none of the ring's.
+pub fn segment_files(dir: &Path) -> Result<Vec<SegmentFile>, RingError> {
     let folder = dir.join("segments");
     let entries = fs::read_dir(&folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
-    let mut found: Vec<(u64, PathBuf)> = entries
+    let of_name = |path: PathBuf| {
+        let extension = path.extension()?.to_str()?;
+        let (_, kind) = FileKind::NAMES.into_iter().find(|(name, _)| *name == extension)?;
+        let ordinal = path.file_name()?.to_str()?.split_once('-')?.0.parse().ok()?;
+        Some(SegmentFile { ordinal, path, kind })
+    };
+    let mut found: Vec<SegmentFile> = entries
         .map_err(|error| RingError::io(&folder, error))?
         .into_iter()
-        .filter_map(|entry| {
-            let path = entry.path();
-            let known = path
-                .extension()
-                .is_some_and(|e| e == "open" || e == "seg" || e == "cut");
-            let ordinal = path.file_name()?.to_str()?.split_once('-')?.0.parse().ok()?;
-            known.then_some((ordinal, path))
-        })
+        .filter_map(|entry| of_name(entry.path()))
         .collect();
-    found.sort();
+    found.sort_by(|one, other| (one.ordinal, &one.path).cmp(&(other.ordinal, &other.path)));
     Ok(found)
 }

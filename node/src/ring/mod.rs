@@ -6,6 +6,7 @@
 //! DIR/segments/0000000007-<segment id>.open   being written; recovered by scanning
 //! DIR/segments/0000000006-<segment id>.seg    sealed, immutable
 //! DIR/segments/0000000005-<segment id>.cut    its capture died: no footer, `unsealed end`
+//! DIR/segments/0000000004-<segment id>.bad    set aside: its header does not read, so nothing of it opens
 //! DIR/records/                                results of modules (not ours)
 //! DIR/manifest.json                           resume points and what has expired
 //! ```
@@ -15,6 +16,8 @@ mod manifest;
 #[cfg(test)]
 mod model_test;
 mod recover;
+pub mod repair;
+mod retention;
 mod segment;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,15 +25,15 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 pub use error::RingError;
-pub use manifest::Expired;
-pub use recover::Recovered;
+pub use manifest::{Expired, Manifest};
+pub use recover::{FileKind, Recovered, SegmentFile, segment_files};
+pub use retention::{Retention, free_bytes};
 
 use crate::trace::{
     BLOCK_HEADER_BYTES, BlockHeader, ItemBody, ResumePoint, SealedItem, SegmentHeader, SegmentId,
     SegmentInfo, SegmentReader, SourceId,
 };
-use manifest::Manifest;
-use segment::{OpenSegment, State, Stored};
+use segment::{Foreign, OpenSegment, State, Stored};
 
 /// Ids of ended segments that are remembered to recognise duplicates of items sent again.
 const MAX_REMEMBERED: usize = 1024;
@@ -56,18 +59,20 @@ pub struct Resume {
 /// The ring of segments in a directory. One process owns it at a time.
 pub struct Ring {
     dir: PathBuf,
-    max_bytes: u64,
+    retention: Retention,
     manifest: Manifest,
     open: BTreeMap<SegmentId, OpenSegment>,
     /// Sealed and cut segments by age.
     stored: BTreeMap<u64, Stored>,
+    /// Segments of another format version by age: they take room and expire, and are otherwise left alone.
+    foreign: BTreeMap<u64, Foreign>,
     ended: VecDeque<SegmentId>,
     lock: File,
 }
 
 impl Ring {
-    /// Opens or makes the ring, and recovers what a crash left. `max_bytes` bounds the bytes of segments.
-    pub fn open(dir: &Path, max_bytes: u64) -> Result<(Self, Recovered), RingError> {
+    /// Opens or makes the ring, and recovers what a crash left. `retention` says what it keeps.
+    pub fn open(dir: &Path, retention: impl Into<Retention>) -> Result<(Self, Recovered), RingError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |error| RingError::io(&path, error)
@@ -87,10 +92,11 @@ impl Ring {
         let (manifest, known) = Manifest::load(dir)?;
         let mut ring = Self {
             dir: dir.to_owned(),
-            max_bytes,
+            retention: retention.into(),
             manifest,
             open: BTreeMap::new(),
             stored: BTreeMap::new(),
+            foreign: BTreeMap::new(),
             ended: VecDeque::new(),
             lock,
         };
@@ -180,11 +186,8 @@ impl Ring {
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         let open: u64 = self.open.values().map(|segment| segment.end).sum();
-        open + self
-            .stored
-            .values()
-            .map(|segment| segment.info.file_bytes)
-            .sum::<u64>()
+        let stored: u64 = self.stored.values().map(|segment| segment.info.file_bytes).sum();
+        open + stored + self.foreign.values().map(|foreign| foreign.bytes).sum::<u64>()
     }
 
     /// The folder for the results of modules.
@@ -311,20 +314,5 @@ impl Ring {
                 .stored
                 .values()
                 .any(|stored| stored.info.header.segment == id)
-    }
-
-    /// Removes the oldest ended segments until the ring is within its bytes.
-    fn expire(&mut self) -> Result<(), RingError> {
-        while self.bytes() > self.max_bytes {
-            let Some((&ordinal, oldest)) = self.stored.first_key_value() else {
-                break;
-            };
-            // Written down first: an expiry that is not recorded would be an unexplained hole.
-            self.manifest.expire(ordinal, &oldest.info);
-            self.manifest.save(&self.dir)?;
-            oldest.destroy()?;
-            self.stored.remove(&ordinal);
-        }
-        Ok(())
     }
 }

@@ -4,9 +4,10 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::RingError;
-use crate::trace::{BlockHeader, ScanReport, SegmentHeader, SegmentInfo, SegmentReader};
+use crate::trace::{BlockHeader, MAX_HEADER_BYTES, ScanReport, SegmentHeader, SegmentInfo, SegmentReader};
 
 /// How a segment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,13 @@ pub(super) struct OpenSegment {
 pub(super) struct Stored {
     pub path: PathBuf,
     pub info: SegmentInfo,
+}
+
+/// A segment that another release wrote: nothing of it is read here.
+pub(super) struct Foreign {
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub modified: SystemTime,
 }
 
 impl OpenSegment {
@@ -174,22 +182,43 @@ impl Stored {
     /// Destroys the wrapped keys first: without the header nobody opens the rest, however long the disk
     /// keeps it.
     pub fn destroy(&self) -> Result<(), RingError> {
-        let destroy = || {
-            let file = File::options().write(true).open(&self.path)?;
-            let header_bytes = self.info.header_bytes as usize;
-            file.write_all_at(&vec![0; header_bytes], 0)?;
-            file.sync_data()?;
-            fs::remove_file(&self.path)?;
-            sync_parent(&self.path)
-        };
-        match destroy() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            other => other.map_err(|error| RingError::io(&self.path, error)),
-        }
+        destroy(&self.path, self.info.header_bytes as usize)
     }
 }
 
-fn sync_parent(path: &Path) -> std::io::Result<()> {
+impl Foreign {
+    /// What the file system tells of it.
+    pub fn load(path: PathBuf) -> Result<Self, RingError> {
+        let about = fs::metadata(&path).and_then(|about| Ok((about.len(), about.modified()?)));
+        let (bytes, modified) = about.map_err(|error| RingError::io(&path, error))?;
+        Ok(Self {
+            path,
+            bytes,
+            modified,
+        })
+    }
+
+    /// The same as for a segment that is understood: where its keys lie, within the longest header.
+    pub fn destroy(&self) -> Result<(), RingError> {
+        destroy(&self.path, MAX_HEADER_BYTES.min(self.bytes as usize))
+    }
+}
+
+fn destroy(path: &Path, header_bytes: usize) -> Result<(), RingError> {
+    let destroy = || {
+        let file = File::options().write(true).open(path)?;
+        file.write_all_at(&vec![0; header_bytes], 0)?;
+        file.sync_data()?;
+        fs::remove_file(path)?;
+        sync_parent(path)
+    };
+    match destroy() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(|error| RingError::io(path, error)),
+    }
+}
+
+pub(super) fn sync_parent(path: &Path) -> std::io::Result<()> {
     match path.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
