@@ -2,11 +2,13 @@
 
 mod exchange;
 mod hours;
+mod import;
 mod modules;
 mod operator;
 mod oracle;
 mod queries;
 mod records;
+mod tools;
 mod trace;
 
 /// Nanoseconds per second.

@@ -312,7 +312,7 @@ impl Role {
         resume: Resume,
     ) -> Result<(), CaptureError> {
         let (mut reported, mut source_done, mut stop_sent) = (Instant::now(), false, false);
-        let mut stop_since = None;
+        let (mut stop_since, mut at_end) = (None, false);
         loop {
             while let Ok(epoch) = needed.try_recv() {
                 self.say(&messages::up(|mut up| up.set_need_epoch(epoch)));
@@ -334,9 +334,11 @@ impl Role {
             }
             // A pipeline that failed has not read its source to the end, however little is left to send.
             let over = source_done && self.uplink.is_drained() && !pipeline.has_failed();
+            // A pipeline that was told to stop ends too, wherever its source stands.
+            at_end |= over && !stop_sent;
             if reported.elapsed() >= REPORT_EVERY || (self.stopping && over) {
                 reported = Instant::now();
-                self.report(&pipeline, over, resume);
+                self.report(&pipeline, at_end, resume);
             }
             if self.stopping && !stop_sent {
                 pipeline.stop();
@@ -376,7 +378,7 @@ impl Role {
         self.epochs = None;
     }
 
-    fn report(&mut self, pipeline: &Pipeline, over: bool, resume: Resume) {
+    fn report(&mut self, pipeline: &Pipeline, at_end: bool, resume: Resume) {
         let counters = pipeline.counters();
         let message = messages::up(|up| {
             let mut report = up.init_capture();
@@ -386,12 +388,12 @@ impl Role {
             report.set_shed(counters.shed_packets);
             report.set_poisoned(counters.undissected_packets);
             report.set_now_ns(pipeline.newest_ns());
-            report.set_acked(if over {
+            report.set_acked(if at_end {
                 resume.point.next_packet + counters.stored_packets
             } else {
                 0
             });
-            report.set_source_done(over);
+            report.set_source_done(at_end);
             report.set_offset(self.position.load(Ordering::Relaxed));
             if let Some(cause) = pipeline.source_damage() {
                 report.set_warning(damage_warning(cause));

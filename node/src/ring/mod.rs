@@ -14,6 +14,8 @@
 mod error;
 mod manifest;
 #[cfg(test)]
+mod fault_test;
+#[cfg(test)]
 mod model_test;
 mod recover;
 pub mod repair;

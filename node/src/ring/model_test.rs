@@ -1,7 +1,9 @@
-//! The ring against a simple model, seeded: append, sync, crash with torn writes, reopen, seal, expire, read.
+//! The ring against a simple model, seeded: append packets and gaps, sync, crash with torn writes, reopen, repair,
+//! seal, expire, read.
 //!
-//! The model: a source has handed over `appended` packets, of which `synced` are acknowledged. Whatever
-//! happens, the ring holds one contiguous range of packets, each once, that ends between the two.
+//! The model: a source has handed over `appended` packets, of which `synced` are acknowledged, and gaps among
+//! them. Whatever happens, the ring holds one contiguous range of packets, each once, that ends between the two,
+//! and every acknowledged gap at its place.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,8 +18,8 @@ use como_policies::{AccessLevel, Window};
 use super::*;
 use crate::trace::sample::{T0, batch, epoch_keys, node_keys};
 use crate::trace::{
-    BlockParts, BlockPosition, EndReason, EpochKeys, FrameTemplates, GroupSet, Retain, RunKey, SealScratch,
-    SealedItem, SegmentLedger, SegmentPlan, SegmentSealer, SegmentStart, WindowItem,
+    BlockParts, BlockPosition, EndReason, EpochKeys, FrameTemplates, Gap, GapCause, GroupSet, Retain, RunKey,
+    SealScratch, SealedItem, SegmentLedger, SegmentPlan, SegmentSealer, SegmentStart, WindowItem,
 };
 
 const SOURCE: SourceId = SourceId([8; 16]);
@@ -37,28 +39,34 @@ impl Dice {
 }
 
 /// Capture, as far as the ring sees it.
-struct Writer {
+pub(super) struct Writer {
     sealer: SegmentSealer,
     ledger: SegmentLedger,
     number: u32,
 }
 
-struct Model {
-    dir: tempfile::TempDir,
-    ring: Option<Ring>,
+pub(super) struct Model {
+    pub dir: tempfile::TempDir,
+    pub ring: Option<Ring>,
     identities: Vec<Identity>,
     epoch: EpochKeys,
     run: RunKey,
-    writer: Option<Writer>,
+    pub writer: Option<Writer>,
+    /// Wall time at which segments are begun.
+    pub created_ns: u64,
     appended: u64,
     synced: u64,
+    /// How many packets had been handed over at each gap.
+    gaps: Vec<u64>,
+    /// Gaps that are acknowledged: the first so many.
+    synced_gaps: usize,
     /// Length of the open file when it was last synced.
     synced_bytes: u64,
     last: Option<SealedItem>,
 }
 
 impl Model {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let identities: Vec<Identity> = (0..3).map(|_| Identity::generate()).collect();
         let dir = tempfile::tempdir().unwrap();
         let ring = Some(Ring::open(dir.path(), RING_BYTES).unwrap().0);
@@ -71,14 +79,17 @@ impl Model {
             epoch,
             run,
             writer: None,
+            created_ns: T0,
             appended: 0,
             synced: 0,
+            gaps: Vec::new(),
+            synced_gaps: 0,
             synced_bytes: 0,
             last: None,
         }
     }
 
-    fn ring(&mut self) -> &mut Ring {
+    pub fn ring(&mut self) -> &mut Ring {
         self.ring.as_mut().unwrap()
     }
 
@@ -100,7 +111,7 @@ impl Model {
             retain: Retain::Payload,
             link: 1,
             first_ns: T0,
-            created_ns: T0,
+            created_ns: self.created_ns,
         };
         let (sealer, start) = SegmentStart::new(plan, &self.epoch, &self.run).unwrap().split();
         let (frame, ledger) = start.open(None);
@@ -113,7 +124,7 @@ impl Model {
         });
     }
 
-    fn append(&mut self, packets: u64) {
+    pub fn append(&mut self, packets: u64) {
         if self.writer.is_none() {
             self.open_segment();
         }
@@ -145,20 +156,49 @@ impl Model {
         self.appended += packets;
     }
 
-    fn sync(&mut self) {
+    fn append_gap(&mut self) {
+        if self.writer.is_none() {
+            self.open_segment();
+        }
+        let writer = self.writer.as_mut().unwrap();
+        let at = BlockPosition {
+            number: writer.number,
+            sequence: 0,
+        };
+        let resume = ResumePoint {
+            offset: self.appended * 100,
+            next_packet: self.appended,
+        };
+        let gap = Gap {
+            from_ns: self.appended,
+            to_ns: self.appended,
+            cause: GapCause::KernelDrop,
+            packets: Some(1),
+        };
+        let block = writer.sealer.seal_gaps(at, resume, &[gap]).unwrap();
+        writer.number += 1;
+        writer.ledger.add(&block);
+        let segment = writer.sealer.segment();
+        self.put(segment, ItemBody::Block(block.bytes));
+        self.gaps.push(self.appended);
+    }
+
+    pub fn sync(&mut self) {
         self.ring().sync().unwrap();
         self.synced = self.appended;
+        self.synced_gaps = self.gaps.len();
         self.synced_bytes = self
             .open_file()
             .map_or(0, |path| fs::metadata(path).unwrap().len());
     }
 
-    fn seal(&mut self) {
+    pub fn seal(&mut self) {
         if let Some(writer) = self.writer.take() {
             let segment = writer.sealer.segment();
             let (frame, _) = writer.ledger.close(EndReason::Stop);
             self.put(segment, ItemBody::Close(frame));
             self.synced = self.appended;
+            self.synced_gaps = self.gaps.len();
         }
     }
 
@@ -182,6 +222,9 @@ impl Model {
                     .unwrap(),
             }
         }
+        if dice.below(3) == 0 {
+            self.repair();
+        }
         self.ring = Some(Ring::open(self.dir.path(), RING_BYTES).unwrap().0);
         let resume = self.ring().resume(SOURCE).unwrap().point;
         assert!(
@@ -191,6 +234,28 @@ impl Model {
         assert_eq!(resume.offset, resume.next_packet * 100);
         (self.appended, self.synced) = (resume.next_packet, resume.next_packet);
         (self.writer, self.last) = (None, None);
+        let (_, gaps) = self.read();
+        let kept = self.gaps.len().min(self.expired_gaps() + gaps.len());
+        assert!(kept >= self.synced_gaps, "an acknowledged gap is lost");
+        self.gaps.truncate(kept);
+        self.synced_gaps = kept;
+    }
+
+    /// An operator has the ring mended: nothing that a start would keep may go.
+    fn repair(&mut self) {
+        let found = repair::plan(self.dir.path()).unwrap();
+        assert_eq!(found.stays, []);
+        repair::apply(self.dir.path(), &found).unwrap();
+        assert_eq!(repair::plan(self.dir.path()).unwrap().repairs, []);
+    }
+
+    /// Gaps that went with segments that expired.
+    fn expired_gaps(&mut self) -> usize {
+        let (_, found) = self.read();
+        match found.first() {
+            Some(first) => self.gaps.iter().position(|gap| gap == first).unwrap_or(0),
+            None => self.gaps.len(),
+        }
     }
 
     fn open_file(&self) -> Option<PathBuf> {
@@ -202,12 +267,23 @@ impl Model {
             .max()
     }
 
-    /// What the ring holds is one contiguous range that ends with what was appended.
-    fn check(&mut self) {
+    /// What the ring holds is one contiguous range that ends with what was appended, gaps at their places.
+    pub fn check(&mut self) {
+        let (numbers, gaps) = self.read();
+        let expired: u64 = self.ring().expired().iter().map(|expired| expired.packets).sum();
+        assert_eq!(numbers, (expired..self.appended).collect::<Vec<_>>());
+        assert!(self.gaps.ends_with(&gaps), "{:?} is not the end of {:?}", gaps, self.gaps);
+        // A gap goes with the packets before it, never earlier.
+        let due = self.gaps.iter().filter(|gap| **gap > expired).count();
+        assert!(gaps.len() >= due, "{due} gaps are due, {} are there", gaps.len());
+    }
+
+    /// Numbers of all packets, and how many stand before each gap: as every reader reads them.
+    fn read(&mut self) -> (Vec<u64>, Vec<u64>) {
         let identities = self.identities.clone();
-        let appended = self.appended;
         let ring = self.ring();
-        let mut numbers = Vec::new();
+        let expired: u64 = ring.expired().iter().map(|expired| expired.packets).sum();
+        let (mut numbers, mut gaps) = (Vec::new(), Vec::new());
         for info in ring.catalog().unwrap() {
             let reader = SegmentReader::open(ring.file(info.header.segment).unwrap()).unwrap();
             let keys = reader
@@ -229,12 +305,14 @@ impl Model {
                         }))
                     }
                     WindowItem::Damaged(damage) => panic!("{}", damage.what),
-                    WindowItem::Gap(_) => {}
+                    WindowItem::Gap(gap) => {
+                        assert_eq!(gap.from_ns, expired + numbers.len() as u64, "a gap keeps its place");
+                        gaps.push(gap.from_ns);
+                    }
                 }
             }
         }
-        let expired: u64 = ring.expired().iter().map(|expired| expired.packets).sum();
-        assert_eq!(numbers, (expired..appended).collect::<Vec<_>>());
+        (numbers, gaps)
     }
 }
 
@@ -245,7 +323,8 @@ fn the_ring_is_its_model() {
         let (mut dice, mut model) = (Dice(seed), Model::new());
         for _ in 0..120 {
             match dice.below(20) {
-                0..=10 => model.append(1 + dice.below(30)),
+                0..=9 => model.append(1 + dice.below(30)),
+                10 => model.append_gap(),
                 11..=13 => model.sync(),
                 14 | 15 => model.seal(),
                 16 | 17 => model.crash(&mut dice),

@@ -1,10 +1,10 @@
 //! What an operator can have mended beyond what every start mends by itself. Must never change a byte of a
-//! whole block, nor remove a file: what does not read is cut off behind the last whole block or set aside.
+//! whole block, nor remove a segment: what does not read is cut off behind the last whole block or set aside.
 //!
 //! | found | done |
 //! |---|---|
 //! | bytes behind the last whole block (a torn tail, a footer that does not read) | cut off; the segment ends without footer |
-//! | a file that was set aside, but whose header and blocks read | brought back, without footer |
+//! | a file that was set aside, but whose header and blocks read | brought back |
 //! | a manifest that does not read | set aside, made anew from the segments |
 //! | a header that does not read | the file is set aside: its keys are gone, nothing of it opens |
 //! | a damaged block with whole ones behind it | nothing: the rest reads, and readers report the damage |
@@ -40,6 +40,8 @@ pub enum Repair {
         blocks: u64,
         /// Packets in them.
         packets: u64,
+        /// Its footer vouches for all of them.
+        is_sealed: bool,
     },
     /// A file of which nothing opens is set aside.
     SetAside {
@@ -100,7 +102,7 @@ fn plan_file(plan: &mut Plan, file: SegmentFile, removed_by_ring: bool) -> Resul
         Err(_) if removed_by_ring || kind == FileKind::Aside => return Ok(()),
         Err(TraceError::Io(error)) => return Err(RingError::io(&path, error)),
         Err(error) => {
-            let why = first_line(&error);
+            let why = in_short(&error);
             plan.repairs.push(Repair::SetAside { path, why });
             return Ok(());
         }
@@ -111,6 +113,7 @@ fn plan_file(plan: &mut Plan, file: SegmentFile, removed_by_ring: bool) -> Resul
                 path,
                 blocks: report.blocks,
                 packets: report.packets,
+                is_sealed: matches!(report.tail, ScanEnd::Sealed(_)),
             });
         }
         return Ok(());
@@ -122,10 +125,11 @@ fn plan_file(plan: &mut Plan, file: SegmentFile, removed_by_ring: bool) -> Resul
                 path,
                 blocks,
                 packets,
+                is_sealed: false,
             });
         }
     } else if blocks > report.blocks {
-        plan.stays.push((path, report.end, first_line(what)));
+        plan.stays.push((path, report.end, in_short(what)));
     } else {
         plan.repairs.push(Repair::CutTail {
             path,
@@ -189,7 +193,9 @@ fn carry_out(dir: &Path, repair: &Repair) -> Result<(), RingError> {
                 false => Ok(()),
             }
         }
-        Repair::BringBack { path, .. } => rename(path, &path.with_extension("cut")),
+        Repair::BringBack { path, is_sealed, .. } => {
+            rename(path, &path.with_extension(if *is_sealed { "seg" } else { "cut" }))
+        }
         Repair::SetAside { path, .. } => rename(path, &path.with_extension("bad")),
         Repair::RebuildManifest { .. } => {
             let path = dir.join(NAME);
@@ -246,6 +252,7 @@ impl fmt::Display for Repair {
                 path,
                 blocks,
                 packets,
+                ..
             } => write!(
                 f,
                 "{}: bring back, {blocks} blocks with {packets} packets read",
@@ -260,6 +267,10 @@ impl fmt::Display for Repair {
     }
 }
 
-fn first_line(error: &TraceError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+/// In few words; where it is stands beside.
+fn in_short(error: &TraceError) -> String {
+    match error {
+        TraceError::Damaged { what, .. } => (*what).to_owned(),
+        other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+    }
 }

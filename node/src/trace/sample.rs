@@ -142,6 +142,25 @@ impl Sample {
     }
 }
 
+/// Makes a segment file one of another format version, signed as such by a key of its own.
+pub(crate) fn set_version(path: &std::path::Path, version: u16) {
+    let bytes = std::fs::read(path).unwrap();
+    let frame = super::frame::HEADER.read(&bytes, 0).unwrap();
+    let message = como_capnp::read_message(frame.payload).unwrap();
+    let header = message
+        .get_root::<como_capnp::trace_capnp::segment_header::Reader<'_>>()
+        .unwrap();
+    let mut changed = capnp::message::Builder::new_default();
+    changed.set_root(header).unwrap();
+    changed
+        .get_root::<como_capnp::trace_capnp::segment_header::Builder<'_>>()
+        .unwrap()
+        .set_version(version);
+    let payload = como_capnp::write_message(&changed);
+    let written = super::frame::HEADER.write(&payload, &SigningKey::generate());
+    std::fs::write(path, [&written, &bytes[frame.bytes..]].concat()).unwrap();
+}
+
 /// A batch of UDP packets over IPv4, numbered from `first`.
 pub(crate) fn batch(first: u64, packets: u64) -> PacketBatch {
     let mut batch = PacketBatch::new(1, first, 4096);

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Output as Ended, Stdio};
+use std::process::{Child, Output as Ended, Stdio};
 
 use como_tests::generate::Traffic;
 use como_tests::site::{self, Site, free_port};
@@ -176,6 +176,23 @@ impl Deployment {
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .output()
+            .expect("como-node starts")
+    }
+
+    /// The same, started and not waited for; what it says goes to the node's log.
+    pub fn start_admin(&self, args: &[&str]) -> Child {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("node.log"))
+            .expect("a log");
+        done(self.site.command())
+            .args(args)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log)
+            .spawn()
             .expect("como-node starts")
     }
 
