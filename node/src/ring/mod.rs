@@ -12,9 +12,9 @@
 //! ```
 
 mod error;
-mod manifest;
 #[cfg(test)]
 mod fault_test;
+mod manifest;
 #[cfg(test)]
 mod model_test;
 mod recover;

@@ -272,7 +272,12 @@ impl Model {
         let (numbers, gaps) = self.read();
         let expired: u64 = self.ring().expired().iter().map(|expired| expired.packets).sum();
         assert_eq!(numbers, (expired..self.appended).collect::<Vec<_>>());
-        assert!(self.gaps.ends_with(&gaps), "{:?} is not the end of {:?}", gaps, self.gaps);
+        assert!(
+            self.gaps.ends_with(&gaps),
+            "{:?} is not the end of {:?}",
+            gaps,
+            self.gaps
+        );
         // A gap goes with the packets before it, never earlier.
         let due = self.gaps.iter().filter(|gap| **gap > expired).count();
         assert!(gaps.len() >= due, "{due} gaps are due, {} are there", gaps.len());
@@ -306,7 +311,11 @@ impl Model {
                     }
                     WindowItem::Damaged(damage) => panic!("{}", damage.what),
                     WindowItem::Gap(gap) => {
-                        assert_eq!(gap.from_ns, expired + numbers.len() as u64, "a gap keeps its place");
+                        assert_eq!(
+                            gap.from_ns,
+                            expired + numbers.len() as u64,
+                            "a gap keeps its place"
+                        );
                         gaps.push(gap.from_ns);
                     }
                 }
