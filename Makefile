@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup setup-demo setup-bench guests build demo test fmt fmt-check lint doc bench bench-micro schema regenerate clean
+.PHONY: help setup setup-demo setup-bench guests build demo test soak fmt fmt-check lint doc bench bench-micro schema regenerate clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ schema: ## Compile the Cap'n Proto schemas after a change (Debian package capnpr
 regenerate: setup ## Write the tables of docs/configuration.md and docs/privacy.md anew, after a change of what they say
 	cargo run -q -p como-tests --bin como-regenerate configuration
 	cargo run -q -p como-tests --bin como-regenerate fields
+
+soak: guests ## Kill, tear and flip for longer than `make test` does (COMO_SOAK=200 rounds each; some ten minutes)
+	cargo build --workspace --bins --tests
+	COMO_SOAK=$(or $(COMO_SOAK),200) cargo test --workspace -- ring::model_test soak:: stories::import
 
 clean: ## Remove what was built
 	cargo clean

@@ -7,5 +7,6 @@ mod harness;
 mod privacy_sweep;
 mod repository;
 mod sandbox;
+mod soak;
 mod stories;
 mod supervision;

@@ -25,6 +25,16 @@ use crate::trace::{
 const SOURCE: SourceId = SourceId([8; 16]);
 const RING_BYTES: u64 = 120_000;
 
+/// Runs, each of another seed; `COMO_SOAK` asks for more of them.
+const SEEDS: u64 = 12;
+
+/// A folder in memory where there is one: what is tested here is the order of writes, not the disk's speed.
+pub(super) fn quick_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 /// A small generator: the same seed, the same run.
 struct Dice(u64);
 
@@ -68,7 +78,7 @@ pub(super) struct Model {
 impl Model {
     pub fn new() -> Self {
         let identities: Vec<Identity> = (0..3).map(|_| Identity::generate()).collect();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = quick_dir();
         let ring = Some(Ring::open(dir.path(), RING_BYTES).unwrap().0);
         let epoch = epoch_keys(19_675, &identities);
         let run = node_keys(&SigningKey::generate());
@@ -328,7 +338,10 @@ impl Model {
 #[test]
 fn the_ring_is_its_model() {
     let mut expired = 0;
-    for seed in 0..12 {
+    let soak = std::env::var("COMO_SOAK")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok());
+    for seed in 0..soak.unwrap_or(SEEDS).max(SEEDS) {
         let (mut dice, mut model) = (Dice(seed), Model::new());
         for _ in 0..120 {
             match dice.below(20) {

@@ -35,6 +35,12 @@ pub const POLL: Duration = Duration::from_millis(30);
 /// The trust domain of everybody.
 pub const CONSORTIUM: &str = "test.example";
 
+/// Rounds of a test that breaks things at random: so many, or as `COMO_SOAK` says (`make soak`).
+pub fn rounds(usual: usize) -> usize {
+    let soak = std::env::var("COMO_SOAK").ok();
+    soak.and_then(|rounds| rounds.parse().ok()).unwrap_or(usual)
+}
+
 /// A program of this build, or a test that says what to do about it.
 pub fn program(name: &str) -> PathBuf {
     como_tests::site::program(name).unwrap_or_else(|why| panic!("{why}"))

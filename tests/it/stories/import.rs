@@ -12,7 +12,7 @@ use como_tests::site::processes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::harness::{Deployment, POLL, Person, open_packets, wait_for};
+use crate::harness::{Deployment, POLL, Person, open_packets, rounds, wait_for};
 
 /// A node that keeps everything, and whose own source has nothing to do with the archive.
 fn site() -> Deployment {
@@ -142,7 +142,7 @@ fn an_import_that_is_killed_at_any_moment_goes_on_where_it_was() {
     let words = words(&mut site, &[&files[0], &files[1]]);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut random = ChaCha8Rng::seed_from_u64(73);
-    for round in 0..12 {
+    for round in 0..rounds(9) {
         let mut running = site.start_admin(&words);
         std::thread::sleep(Duration::from_millis(random.random_range(10..700)));
         let family = processes::below(running.id());
