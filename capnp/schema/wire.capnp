@@ -133,6 +133,7 @@ struct CaptureReport {
   sourceDone  @7 :Bool;     # a file was read to its end, and all of it is acknowledged
   warning     @8 :Text;     # e.g. the file is truncated; empty: none
   offset      @9 :UInt64;   # bytes of a file that were read
+  outOfOrder  @10 :UInt64;  # packets of this run whose time is before that of the packet in front of them
 }
 
 # capture or export -> storage

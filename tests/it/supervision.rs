@@ -5,7 +5,9 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use como_savefile::{Packet, Resolution, Writer};
 use como_tests::generate::Traffic;
 use nix::sys::signal::Signal;
 
@@ -273,7 +275,9 @@ struct Wire {
 
 impl Wire {
     fn lay() -> Option<Self> {
-        let id = std::process::id() % 100_000;
+        static LAID: AtomicU32 = AtomicU32::new(0);
+        let laid = LAID.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{}x{laid}", std::process::id() % 100_000);
         let wire = Self {
             here: format!("coma{id}"),
             there: format!("comb{id}"),
@@ -387,5 +391,87 @@ fn on_a_live_link_received_is_stored_plus_counted_losses() {
         "{:?}",
         cut.end.gaps
     );
+    node.stop();
+}
+
+#[test]
+fn a_live_link_keeps_vlan_tags_and_tells_the_size_of_its_ring() {
+    let player = Command::new("tcpreplay").arg("--version").output().is_ok();
+    if !nix::unistd::geteuid().is_root() || !player {
+        eprintln!("SKIPPED: a live link needs root and tcpreplay");
+        return;
+    }
+    let Some(wire) = Wire::lay() else {
+        eprintln!("SKIPPED: no veth pair can be made here");
+        return;
+    };
+    let live = "[source]\nbuffer_bytes = \"16 MiB\"";
+    let mut site = Deployment::new().source(&format!("live:{}", wire.here));
+    site = site.retain("payload").config_extra(live);
+    // Frames that any link takes, half of them in a VLAN: its tag comes beside the packet from the kernel.
+    let traffic = Traffic::default();
+    let plain = traffic.generate().map(|packet| packet.data);
+    let plain = plain
+        .filter(|data| data.len() <= 1400 && data[12..14] != [0x81, 0])
+        .take(40);
+    let sent: Vec<Vec<u8>> = plain
+        .enumerate()
+        .map(|(at, data)| match at % 2 {
+            0 => data,
+            _ => [&data[..12], &[0x81, 0, 0x60, 100 + at as u8], &data[12..]].concat(),
+        })
+        .collect();
+    let file = site.path("vlans.pcap");
+    let out = fs::File::create(&file).expect("a file");
+    let mut writer = Writer::pcap(out, 1, Resolution::Nanoseconds).expect("a capture");
+    for (at, data) in sent.iter().enumerate() {
+        let packet = Packet {
+            ts_ns: site.generated().start_ns + at as u64 * 1_000_000,
+            wire_len: data.len() as u32,
+            link: 1,
+            data,
+        };
+        writer.packet(&packet).expect("written");
+    }
+    writer.finish().expect("written");
+    let ann = site.partner("ann", "payload", false);
+    let node = site.start();
+    node.until("capture listens", |status| {
+        let processes = status["processes"].as_array().expect("processes");
+        processes
+            .iter()
+            .any(|p| p["role"] == "capture" && p["ready"] == true)
+    });
+    let player = Command::new("tcpreplay")
+        .args(["-q", "--pps=1000", "-i", &wire.there])
+        .arg(&file)
+        .output()
+        .expect("tcpreplay runs");
+    assert!(
+        player.status.success(),
+        "{}",
+        String::from_utf8_lossy(&player.stderr)
+    );
+    let mut tries = 0;
+    let found = wait_for("all that was sent is in the trace", || {
+        tries += 1;
+        let file = format!("live-{tries}.como");
+        let asked = ann.trace(&["--all", "--level", "payload"], &file);
+        let found = (asked.code == 0).then(|| open_packets(&ann, &ann.path(&file)).frames)?;
+        // The link has some words of its own in between.
+        let found: Vec<_> = found.into_iter().filter(|frame| sent.contains(frame)).collect();
+        (found.len() >= sent.len()).then_some(found)
+    });
+    assert!(found == sent, "tags and all, in order");
+    let log = node.log();
+    let ring = log
+        .lines()
+        .find(|line| line.contains("the kernel's ring"))
+        .expect("the ring is told");
+    assert!(
+        ring.contains("asked_bytes=16777216") && ring.contains("given_bytes=16777216"),
+        "{ring}"
+    );
+    assert_eq!(node.status()["capture"]["warning"], "");
     node.stop();
 }

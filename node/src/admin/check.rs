@@ -12,6 +12,7 @@ use como_policies::PolicyEngine;
 use como_savefile::{OpenError, Reader};
 
 use super::events::{now_ns, running_supervisor};
+use super::offloads::merging_offloads;
 use super::{AdminError, root_secret};
 use crate::config::{Bytes, Config, Source};
 use crate::process::UidPlan;
@@ -185,7 +186,7 @@ fn source(config: &Config) -> Found {
         }
         Source::Live { interface, .. } => {
             if Path::new("/sys/class/net").join(interface).exists() {
-                Ok(format!("interface {interface}"))
+                offloads(interface)
             } else {
                 Err(finding(
                     State::Error,
@@ -194,6 +195,30 @@ fn source(config: &Config) -> Found {
                 ))
             }
         }
+    }
+}
+
+/// Packets that the interface merges are not those of the link.
+fn offloads(interface: &str) -> Found {
+    match merging_offloads(interface) {
+        Some(on) if on.is_empty() => Ok(format!("interface {interface}, which merges no packets")),
+        Some(on) => Err(finding(
+            State::Warn,
+            format!(
+                "interface {interface} merges packets before they are captured: {} on",
+                on.join(", ")
+            ),
+            format!(
+                "run: ethtool -K {interface} {}",
+                on.iter()
+                    .map(|switch| format!("{switch} off"))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            ),
+        )),
+        None => Ok(format!(
+            "interface {interface}; whether it merges packets (GRO, LRO, TSO) is not known without ethtool"
+        )),
     }
 }
 

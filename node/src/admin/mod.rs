@@ -15,6 +15,7 @@ pub mod import;
 pub mod init;
 mod keys;
 mod node;
+mod offloads;
 mod orders;
 mod partners;
 mod secret;

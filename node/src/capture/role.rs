@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use como_policies::AccessLevel;
 
 use super::consumers::{Change, Consumers, ViewKey};
 use super::pipeline::{Pipeline, PipelineConfig, PipelineError, ViewSink, Wanted};
-use super::source::{FileSource, LiveConfig, LiveSource, Pace, PacketSource, SourceError};
+use super::source::{FileSource, LiveConfig, LiveSource, Meter, Pace, PacketSource, SourceError};
 use super::uplink::{Answer, Resume, Uplink};
 use crate::link::{Frame, LinkError, LinkReceiver, LinkSender};
 use crate::trace::{EpochKeys, GapCause, Retain, RunKey, SourceId};
@@ -152,7 +152,7 @@ pub fn run(
         stopping: false,
         alone: false,
         resumed: false,
-        position: Arc::default(),
+        meter: Arc::default(),
     };
     let node_key = VerifyingKey::from_bytes(&array(start.get_node_key()?)?)?;
     let Some(run_key) = role.certify(&node_key)? else {
@@ -173,7 +173,10 @@ pub fn run(
     }
     let max_waiting = start.get_queue_bytes() as usize;
     let source: Box<dyn PacketSource> = match source {
-        OpenSource::Live(live) => live,
+        OpenSource::Live(live) => {
+            role.meter = live.meter();
+            live
+        }
         OpenSource::File(file, name) => {
             let paced = match start.get_source().which().map_err(capnp::Error::from)? {
                 wire::capture_start::source::Which::File(file) => file?.get_paced(),
@@ -181,7 +184,7 @@ pub fn run(
             };
             let pace = if paced { Pace::Recorded } else { Pace::Fast };
             let file = FileSource::new(&name, file, resume.point, pace)?;
-            role.position = file.position();
+            role.meter = file.meter();
             Box::new(file)
         }
     };
@@ -267,8 +270,8 @@ struct Role {
     alone: bool,
     /// Whether storage said where to go on.
     resumed: bool,
-    /// Bytes of a file that were read.
-    position: Arc<AtomicU64>,
+    /// What the source tells beside its packets.
+    meter: Arc<Meter>,
 }
 
 impl Role {
@@ -394,9 +397,12 @@ impl Role {
                 0
             });
             report.set_source_done(at_end);
-            report.set_offset(self.position.load(Ordering::Relaxed));
+            report.set_offset(self.meter.offset.load(Ordering::Relaxed));
+            report.set_out_of_order(self.meter.out_of_order.load(Ordering::Relaxed));
             if let Some(cause) = pipeline.source_damage() {
                 report.set_warning(damage_warning(cause));
+            } else {
+                report.set_warning(self.meter.warning());
             }
         });
         self.say(&message);

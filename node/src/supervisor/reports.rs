@@ -46,6 +46,7 @@ pub(super) struct CaptureState {
     pub acknowledged: u64,
     pub source_done: bool,
     pub offset: u64,
+    pub out_of_order: u64,
     pub warning: String,
 }
 
@@ -219,6 +220,7 @@ impl Supervisor {
             acknowledged: report.get_acked(),
             source_done: report.get_source_done(),
             offset: report.get_offset(),
+            out_of_order: report.get_out_of_order(),
             warning,
         };
         self.import_reported();

@@ -175,6 +175,12 @@ impl Supervisor {
             capture.poisoned,
         );
         put(
+            "capture_out_of_order_packets_total",
+            "counter",
+            "Packets whose time is before that of the packet in front of them.",
+            capture.out_of_order,
+        );
+        put(
             "trace_segments",
             "gauge",
             "Segments in the ring.",

@@ -4,13 +4,14 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use como_savefile::{End, OpenError, Reader, Record};
 
-use super::{Event, PacketSource, Progress, SourceError, SourcePacket};
+use super::meter::Watch;
+use super::{Event, Meter, PacketSource, Progress, SourceError, SourcePacket};
 use crate::trace::{Gap, GapCause, MAX_CAPTURE_BYTES, ResumePoint, SourceId};
 
 /// Records given in one call of `read`.
@@ -40,7 +41,8 @@ pub struct FileSource {
     clock: Clock,
     last_ns: u64,
     ended: bool,
-    position: Arc<AtomicU64>,
+    watch: Watch,
+    meter: Arc<Meter>,
 }
 
 /// The id of a file: of its name and its first bytes, so that another file under the same name is another
@@ -95,19 +97,21 @@ impl FileSource {
             clock: Clock { pace, first: None },
             last_ns: 0,
             ended: false,
-            position: Arc::new(AtomicU64::new(resume.offset)),
+            watch: Watch::new(u32::MAX),
+            meter: Arc::default(),
         })
     }
 
-    /// How many bytes of the file were read, about: for whoever waits.
-    pub fn position(&self) -> Arc<AtomicU64> {
-        self.position.clone()
+    /// How far it is.
+    pub fn meter(&self) -> Arc<Meter> {
+        self.meter.clone()
     }
 }
 
 impl PacketSource for FileSource {
     fn read(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<Progress, SourceError> {
-        self.position.store(self.reader.offset(), Ordering::Relaxed);
+        self.meter.offset.store(self.reader.offset(), Ordering::Relaxed);
+        self.watch.tell(&self.meter);
         for _ in 0..RECORDS_PER_READ {
             if self.ended {
                 return Ok(Progress::End);
@@ -124,6 +128,7 @@ impl PacketSource for FileSource {
                         return Ok(Progress::Idle);
                     }
                     self.last_ns = packet.ts_ns;
+                    self.watch.see(packet.ts_ns, packet.wire_len);
                     give(Event::Packet(SourcePacket {
                         ts_ns: packet.ts_ns,
                         wire_len: packet.wire_len,

@@ -1,13 +1,15 @@
 //! A live link through libpcap: whole ring buffers at a time, losses counted per second. Must never be in
 //! immediate mode (libpcap would fall back to TPACKET_V2) and never wait without end on a quiet link.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use como_anonymize::LinkType;
 use pcap::{Active, Capture, Precision, Stat};
 
-use super::{Event, PacketSource, Progress, SourceError, SourcePacket};
+use super::meter::{Watch, longest_frame};
+use super::{Event, Meter, PacketSource, Progress, SourceError, SourcePacket};
 use crate::trace::{Gap, GapCause, MAX_CAPTURE_BYTES};
 
 /// After this long, the kernel hands over a block that is not full.
@@ -55,12 +57,19 @@ pub struct LiveSource {
     stats_at: Instant,
     stats_from_ns: u64,
     delivered: u64,
+    watch: Watch,
+    meter: Arc<Meter>,
 }
 
 impl LiveSource {
     /// The interface's name.
     pub fn description(&self) -> &str {
         &self.interface
+    }
+
+    /// What the operator should know of the link.
+    pub fn meter(&self) -> Arc<Meter> {
+        self.meter.clone()
     }
 
     /// Opens the link. Needs CAP_NET_RAW, so before the role gives up its rights.
@@ -86,12 +95,12 @@ impl LiveSource {
         let mut capture = capture.setnonblock().map_err(error)?;
         let link = link_type(capture.get_datalink().0);
         let seen = capture.stats().map_err(error)?;
-        tracing::info!(
-            interface = config.interface,
-            link,
-            buffer_bytes = buffer,
-            "capturing"
-        );
+        let longest = match LinkType(link) {
+            LinkType::ETHERNET => longest_frame(&config.interface),
+            _ => u32::MAX,
+        };
+        let meter = Meter::of_interface(&config.interface, config.buffer_bytes as u64);
+        tracing::info!(interface = config.interface, link, "capturing");
         Ok(Self {
             interface: config.interface.clone(),
             capture,
@@ -100,6 +109,8 @@ impl LiveSource {
             stats_at: Instant::now(),
             stats_from_ns: wall_ns(),
             delivered: 0,
+            watch: Watch::new(longest),
+            meter: Arc::new(meter),
         })
     }
 
@@ -138,11 +149,13 @@ impl LiveSource {
 impl PacketSource for LiveSource {
     fn read(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<Progress, SourceError> {
         let (link, mut delivered) = (self.link, self.delivered);
+        let watch = &mut self.watch;
         let taken = self.capture.dispatch(Some(PACKETS_PER_READ), |packet| {
             delivered += 1;
             let time = packet.header.ts;
             // With nanosecond precision, libpcap puts nanoseconds into the field named after microseconds.
             let ts_ns = time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64;
+            watch.see(ts_ns, packet.header.len);
             let data = &packet.data[..packet.data.len().min(MAX_CAPTURE_BYTES)];
             give(Event::Packet(SourcePacket {
                 ts_ns,
@@ -153,6 +166,7 @@ impl PacketSource for LiveSource {
             }));
         });
         self.delivered = delivered;
+        self.watch.tell(&self.meter);
         let taken = match taken {
             Ok(taken) => taken,
             Err(pcap::Error::TimeoutExpired) => 0,

@@ -3,6 +3,7 @@
 
 mod file;
 mod live;
+mod meter;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use thiserror::Error;
 
 pub use file::{FileSource, Pace};
 pub use live::{LiveConfig, LiveSource};
+pub use meter::Meter;
 
 use crate::trace::Gap;
 
