@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use como_savefile::{Packet, Resolution, Writer};
 use como_tests::generate::Traffic;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -148,6 +149,117 @@ fn a_full_disk_is_told_and_once_there_is_room_nothing_is_lost() {
     node.stop();
 }
 
+#[test]
+fn a_disk_that_turns_read_only_is_waited_for_and_nothing_is_lost() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can mount a disk");
+        return;
+    }
+    let mut site = paced(35);
+    let owner = site.partner("ann", "payload", false);
+    let trace = site.node_folder().join("trace");
+    fs::create_dir_all(&trace).expect("the trace folder");
+    let Some(disk) = SmallDisk::mount(&trace, "64m") else {
+        eprintln!("SKIPPED: no tmpfs can be mounted here");
+        return;
+    };
+    for folder in ["segments", "records"] {
+        fs::create_dir(trace.join(folder)).expect("the folders that the mount hides");
+    }
+    let node = site.start();
+    node.until("the trace has begun", |status| {
+        status["storage"]["segments"].as_u64() > Some(0)
+    });
+    // A file that is open for writing keeps a disk writable: storage must be away for a moment.
+    wait_for("the disk is read-only", || {
+        node.role("storage").into_iter().for_each(kill_process);
+        disk.remount("ro").then_some(())
+    });
+    wait_for("storage says so", || {
+        node.log().contains("Read-only file system").then_some(())
+    });
+    assert_eq!(node.status()["capture"]["source_done"], false);
+    assert!(disk.remount("rw"), "the disk is writable again");
+    node.ingested();
+    is_the_capture(&site, &node, &owner);
+    node.stop();
+}
+
+#[test]
+fn times_that_jump_back_and_disorder_are_stored_as_they_came_found_and_counted() {
+    const DAY_NS: u64 = 86_400_000_000_000;
+    // Noon, a day back, noon again: each of the days has its own keys; and pairs that are swapped.
+    let start = Traffic::default().start_ns / DAY_NS * DAY_NS + DAY_NS / 2;
+    let data: Vec<Vec<u8>> = Traffic::default()
+        .generate()
+        .take(900)
+        .map(|packet| packet.data)
+        .collect();
+    let time = |at: usize| {
+        let jump = if (300..600).contains(&at) { DAY_NS } else { 0 };
+        start - jump + (at as u64 ^ 1) * 1_000_000
+    };
+    let packets: Vec<(u64, Vec<u8>)> = data
+        .into_iter()
+        .enumerate()
+        .map(|(at, data)| (time(at), data))
+        .collect();
+    let disorder = packets.windows(2).filter(|pair| pair[1].0 < pair[0].0).count();
+    let mut site = Deployment::new().retain("payload");
+    let file = site.path("jumps.pcap");
+    let out = fs::File::create(&file).expect("a file");
+    let mut writer = Writer::pcap(out, 1, Resolution::Nanoseconds).expect("a capture");
+    for (ts_ns, data) in &packets {
+        let packet = Packet {
+            ts_ns: *ts_ns,
+            wire_len: data.len() as u32,
+            link: 1,
+            data,
+        };
+        writer.packet(&packet).expect("written");
+    }
+    writer.finish().expect("written");
+    site = site.source(&format!("file:{}", file.display()));
+    let owner = site.partner("ann", "payload", false);
+    let node = site.start();
+    node.ingested();
+    assert_eq!(node.catalog()["packets"], packets.len() as u64);
+    assert_eq!(node.status()["capture"]["out_of_order"], disorder as u64);
+    let sorted = |mut packets: Vec<(u64, Vec<u8>)>| {
+        packets.sort();
+        packets
+    };
+    let seconds = |ns: u64| format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
+    // Everything; the day before alone; some milliseconds in the middle of swapped pairs.
+    let windows = [
+        (start - DAY_NS, start + DAY_NS),
+        (start - DAY_NS, start - 1),
+        (start + 101_000_000, start + 112_000_000),
+    ];
+    for (number, (from, to)) in windows.into_iter().enumerate() {
+        let out = format!("window-{number}.como");
+        let window = [
+            "--from",
+            &seconds(from),
+            "--to",
+            &seconds(to),
+            "--level",
+            "payload",
+        ];
+        owner.trace(&window, &out).ok();
+        let found = open_packets(&owner, &owner.path(&out));
+        let found: Vec<_> = found.ts_ns.into_iter().zip(found.frames).collect();
+        let expected: Vec<_> = packets
+            .iter()
+            .filter(|p| (from..to).contains(&p.0))
+            .cloned()
+            .collect();
+        assert!(!expected.is_empty());
+        assert!(sorted(found) == sorted(expected), "window {number}");
+    }
+    node.stop();
+}
+
 /// A tmpfs over a folder, until it is dropped.
 struct SmallDisk(std::path::PathBuf);
 
@@ -164,9 +276,14 @@ impl SmallDisk {
     }
 
     fn grow(&self, size: &str) {
-        let options = format!("remount,size={size}");
-        let grown = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
-        assert!(grown.is_ok_and(|s| s.success()), "the disk grows");
+        assert!(self.remount(&format!("size={size}")), "the disk grows");
+    }
+
+    /// False: the kernel refuses, as while a file is written.
+    fn remount(&self, options: &str) -> bool {
+        let options = format!("remount,{options}");
+        let mounted = Command::new("mount").args(["-o", &options]).arg(&self.0).output();
+        mounted.is_ok_and(|mounted| mounted.status.success())
     }
 }
 

@@ -148,22 +148,35 @@ impl Ring {
         stored.chain(open).collect()
     }
 
-    /// File name and facts of every segment, oldest first; what an open one has so far.
-    pub fn listing(&self) -> Vec<(String, SegmentInfo)> {
+    /// Id, file name and bytes of every segment, oldest first, open ones last: what tells whether anything has
+    /// changed.
+    pub fn listing(&self) -> Vec<(SegmentId, String, u64)> {
         let name = |path: &Path| {
             path.file_name()
                 .map(|n| n.to_string_lossy().into_owned())
                 .unwrap_or_default()
         };
-        let stored = self
-            .stored
-            .values()
-            .map(|segment| (name(&segment.path), segment.info.clone()));
+        let stored = self.stored.values().map(|segment| {
+            let info = &segment.info;
+            (info.header.segment, name(&segment.path), info.file_bytes)
+        });
         let open = self
             .open
-            .values()
-            .map(|segment| (name(&segment.path), segment.info()));
+            .iter()
+            .map(|(id, segment)| (*id, name(&segment.path), segment.end));
         stored.chain(open).collect()
+    }
+
+    /// What a segment has; an open one so far.
+    pub fn info(&self, segment: SegmentId) -> Option<SegmentInfo> {
+        match self.open.get(&segment) {
+            Some(open) => Some(open.info()),
+            None => self
+                .stored
+                .values()
+                .find(|stored| stored.info.header.segment == segment)
+                .map(|stored| stored.info.clone()),
+        }
     }
 
     /// A segment's file, opened for reading only: what a reader is given.

@@ -28,8 +28,8 @@ const SYNC_WHEN_IDLE: Duration = Duration::from_millis(2);
 const DRAIN: Duration = Duration::from_secs(15);
 /// How long a start waits for the storage process of a killed node to have drained.
 const TAKE_OVER: Duration = Duration::from_secs(20);
-/// How often storage reports to the supervisor.
-const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// How often storage reports to the supervisor: what is captured is to be seen by queries within a second.
+const REPORT_EVERY: Duration = Duration::from_millis(250);
 /// How long to wait before a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -526,11 +526,12 @@ impl Storage {
     /// Tells the supervisor of segments that are new, grew, ended or went.
     fn report_catalog(&mut self) {
         let mut seen = BTreeMap::new();
-        for (file, info) in self.ring.listing() {
-            let state = (file.clone(), info.file_bytes);
-            let id = info.header.segment;
-            if self.known.get(&id) != Some(&state) {
-                self.tell(&segment_state(&file, &info));
+        for (id, file, bytes) in self.ring.listing() {
+            let state = (file, bytes);
+            if self.known.get(&id) != Some(&state)
+                && let Some(info) = self.ring.info(id)
+            {
+                self.tell(&segment_state(&state.0, &info));
             }
             seen.insert(id, state);
         }

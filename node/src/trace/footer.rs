@@ -115,10 +115,14 @@ impl SegmentFooter {
 
     /// Reads a footer frame at `position` of a segment whose run key is `key`.
     pub fn decode(bytes: &[u8], position: u64, key: &VerifyingKey) -> Result<Self, TraceError> {
-        let bad = || TraceError::damaged(position, "the segment footer does not parse");
         let frame = FOOTER.read(bytes, position)?;
         FOOTER.verify(&frame, key)?;
-        let message = como_capnp::read_message(frame.payload).map_err(|_| bad())?;
+        Self::from_message(frame.payload, position)
+    }
+
+    pub(super) fn from_message(payload: &[u8], position: u64) -> Result<Self, TraceError> {
+        let bad = || TraceError::damaged(position, "the segment footer does not parse");
+        let message = como_capnp::read_message(payload).map_err(|_| bad())?;
         let footer = message
             .get_root::<segment_footer::Reader<'_>>()
             .map_err(|_| bad())?;
@@ -182,7 +186,7 @@ impl BlockTable {
         (bytes, slot.plain)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         const NS_PER_MS: u64 = 1_000_000;
         let mut message = capnp::message::Builder::new_default();
         let mut out = message.init_root::<block_table::Builder<'_>>();
@@ -207,7 +211,7 @@ impl BlockTable {
         como_capnp::write_message(&message)
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, TraceError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, TraceError> {
         const NS_PER_MS: u64 = 1_000_000;
         let bad = || TraceError::damaged(0, "the block table does not parse");
         let message = como_capnp::read_message(bytes).map_err(|_| bad())?;

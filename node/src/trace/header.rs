@@ -134,7 +134,7 @@ impl SegmentHeader {
         })
     }
 
-    fn from_message(payload: &[u8]) -> Result<Self, TraceError> {
+    pub(super) fn from_message(payload: &[u8]) -> Result<Self, TraceError> {
         let bad = || TraceError::damaged(0, "the segment header does not parse");
         let message = como_capnp::read_message(payload).map_err(|_| bad())?;
         let header = message

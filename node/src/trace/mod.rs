@@ -23,6 +23,7 @@ mod frame;
 mod gap;
 mod groups;
 mod header;
+pub mod hostile;
 mod ids;
 mod keys;
 mod layers;

@@ -30,7 +30,7 @@ fn traffic(packets: usize, seed: u64, hours_later: u64) -> Traffic {
     }
 }
 
-fn words<'a>(site: &mut Deployment, files: &[&'a Path]) -> Vec<String> {
+fn words(site: &mut Deployment, files: &[&Path]) -> Vec<String> {
     let folder = site.node_folder().display().to_string();
     let files = files.iter().map(|file| file.display().to_string());
     let command = ["import".to_owned()].into_iter().chain(files);
