@@ -150,6 +150,45 @@ fn a_full_disk_is_told_and_once_there_is_room_nothing_is_lost() {
 }
 
 #[test]
+fn a_disk_that_is_to_keep_room_sheds_the_oldest_and_never_fills() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can mount a small disk");
+        return;
+    }
+    let trace = "[trace]\nretain = \"payload\"\nsegment_bytes = \"1 MiB\"\nkeep_free_bytes = \"3 MiB\"";
+    let mut site = Deployment::new().capture(20_000, 36).config_extra(trace);
+    let owner = site.partner("ann", "payload", false);
+    let trace = site.node_folder().join("trace");
+    fs::create_dir_all(&trace).expect("the trace folder");
+    let Some(_disk) = SmallDisk::mount(&trace, "8m") else {
+        eprintln!("SKIPPED: no tmpfs can be mounted here");
+        return;
+    };
+    for folder in ["segments", "records"] {
+        fs::create_dir(trace.join(folder)).expect("the folders that the mount hides");
+    }
+    let node = site.start();
+    node.ingested();
+    node.until("there is room", |status| {
+        status["storage"]["free_bytes"].as_u64() >= Some(3 << 20)
+    });
+    assert!(!node.log().contains("the disk is full"), "it never was");
+    let kept = node.catalog()["packets"].as_u64().expect("a count");
+    assert!(0 < kept && kept < 20_000, "{kept}");
+    assert!(!node.audited("expired").is_empty());
+    owner.trace(&["--all", "--level", "payload"], "kept.como").ok();
+    let found = open_packets(&owner, &owner.path("kept.como"));
+    let newest = site.generated().generate().skip(20_000 - kept as usize);
+    assert!(
+        found
+            .frames
+            .iter()
+            .eq(newest.map(|packet| packet.data).collect::<Vec<_>>().iter())
+    );
+    node.stop();
+}
+
+#[test]
 fn a_disk_that_turns_read_only_is_waited_for_and_nothing_is_lost() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("SKIPPED: only root can mount a disk");

@@ -221,6 +221,62 @@ fn verify_opens_every_seal_and_says_what_it_could_not_check() {
         "{}",
         lost.out
     );
+
+    // With the keys of another node nothing opens, and nothing is taken for signed.
+    let mut stranger = Deployment::new().capture(1, 1);
+    let keys = stranger.node_folder().join("keys");
+    for file in ["keyring", "root.key"] {
+        fs::copy(keys.join(file), site.node_folder().join("keys").join(file)).expect("copied");
+    }
+    let wrong = trace(&mut site, &["verify"]);
+    assert_eq!(wrong.code, 1);
+    assert!(
+        wrong.out.contains("is not certified by this node's key"),
+        "{}",
+        wrong.out
+    );
+    assert!(
+        wrong
+            .out
+            .contains("0 segments signed by the node; 0 sections opened"),
+        "{}",
+        wrong.out
+    );
+    let out = site.path("none.pcap");
+    let said = trace(&mut site, &["export", "-o", out.to_str().expect("UTF-8")]);
+    assert!(
+        said.code == 1 && said.err.contains("not signed by this node"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_day_whose_keys_are_destroyed_is_told_by_every_tool() {
+    let mut site = filled(1_000, 68);
+    let day = (site.generated().start_ns / 86_400_000_000_000).to_string();
+    let folder = site.node_folder().display().to_string();
+    let destroyed = site.admin(&["keys", "destroy", "--epoch", &day, "--trace", "--node", &folder]);
+    assert!(destroyed.status.success());
+    assert!(
+        trace(&mut site, &["info"])
+            .out
+            .contains(&format!("{day} (destroyed)"))
+    );
+    let report = json(&mut site, &["verify"]);
+    assert_eq!(report["sections_opened"], 0);
+    assert!(report["sections_closed"].as_u64() > Some(0));
+    assert_eq!(
+        report["findings"],
+        Value::Array(Vec::new()),
+        "destroying keys is no damage"
+    );
+    let said = trace(&mut site, &["export", "-o", "-"]);
+    assert!(
+        said.code == 1 && said.err.contains("keys destroyed"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]

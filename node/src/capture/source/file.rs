@@ -110,8 +110,19 @@ impl FileSource {
 
 impl PacketSource for FileSource {
     fn read(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<Progress, SourceError> {
+        let progress = self.read_some(give);
         self.meter.offset.store(self.reader.offset(), Ordering::Relaxed);
         self.watch.tell(&self.meter);
+        progress
+    }
+
+    fn is_live(&self) -> bool {
+        false
+    }
+}
+
+impl FileSource {
+    fn read_some(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<Progress, SourceError> {
         for _ in 0..RECORDS_PER_READ {
             if self.ended {
                 return Ok(Progress::End);
@@ -149,12 +160,6 @@ impl PacketSource for FileSource {
         Ok(Progress::More)
     }
 
-    fn is_live(&self) -> bool {
-        false
-    }
-}
-
-impl FileSource {
     /// What lies beyond damage is lost, however much that is.
     fn end(&mut self, end: End, give: &mut dyn FnMut(Event<'_>)) {
         self.ended = true;
