@@ -124,8 +124,9 @@ mod tests {
     use rand::{Rng, RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    use super::super::sample::{Sample, batch};
-    use super::super::{Retain, layers};
+    use super::super::Retain;
+    use super::super::sample::Sample;
+    use super::super::sealer::{SLOT_ENTRY, SLOT_GROUPS, SLOT_P, SLOT_R};
     use super::*;
 
     /// Changed inputs of one run.
@@ -137,26 +138,22 @@ mod tests {
         let reader = sample.reader();
         let block = reader.blocks().next().unwrap().unwrap();
         let header = &sample.bytes[..block.position as usize];
-        let packets = batch(0, 6);
-        let view = reader
-            .view(&block, AccessLevel::Anonymized, GroupSet::ALL)
-            .unwrap();
-        let lengths = vec![42; packets.len()];
+        let footer = &sample.bytes[sample.bytes.len() - 400..];
         let named = |part: u8, bytes: &[u8]| [&[part, 6, 0], bytes].concat();
+        let plain = |slot| reader.plain_section(&block, slot).unwrap().unwrap();
         let mut parts = vec![
             named(0, &sample.bytes),
             named(1, header),
             named(1, &header[12..header.len() - 84]),
+            named(2, footer),
             named(3, &block.header.encode()),
-            named(4, &[7; 36]),
-            named(6, &layers::encode_headers(&packets, &lengths)),
-            named(6, &layers::encode_rest(&packets, &lengths)),
+            named(4, &plain(SLOT_ENTRY)),
+            named(6, &plain(SLOT_R)),
+            named(6, &plain(SLOT_P)),
             named(7, &reader.table().unwrap().unwrap().encode()),
             named(8, &[[5; 17], [1; 17]].concat()),
         ];
-        let footer = &sample.bytes[sample.bytes.len() - 400..];
-        parts.push(named(2, footer));
-        parts.extend(ColumnGroup::ALL.map(|group| named(5, &groups::encode(&view, group))));
+        parts.extend(ColumnGroup::ALL.map(|group| named(5, &plain(SLOT_GROUPS + group as usize))));
         parts
     }
 

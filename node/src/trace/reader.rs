@@ -214,23 +214,28 @@ impl SegmentReader {
     pub fn open_sections(&self, block: &BlockRef) -> Result<Opened, TraceError> {
         let mut opened = Opened::default();
         for slot in (0..SLOTS).filter(|slot| block.header.slots[*slot].sealed > 0) {
-            let (cipher, extra) = match (slot, block.header.kind) {
-                (SLOT_ENTRY, BlockKind::Packets) => (self.ciphers.entry.as_ref(), block.header.fields()),
-                (SLOT_ENTRY, BlockKind::Gaps) => (self.ciphers.gaps.as_ref(), block.header.fields()),
-                (SLOT_R, _) => (self.ciphers.r.as_ref(), Vec::new()),
-                (SLOT_P, _) => (self.ciphers.p.as_ref(), Vec::new()),
-                _ => {
-                    let groups = self.ciphers.groups.as_ref();
-                    (groups.map(|groups| &groups[slot - SLOT_GROUPS]), Vec::new())
-                }
-            };
             opened.sections += 1;
-            match cipher {
-                Some(cipher) => drop(self.open_with(block, slot, cipher, &extra)?),
-                None => opened.without_key += 1,
-            }
+            opened.without_key += u64::from(self.plain_section(block, slot)?.is_none());
         }
         Ok(opened)
+    }
+
+    /// A section as it was before it was compressed and sealed; `None`: no key is at hand for it.
+    pub(super) fn plain_section(&self, block: &BlockRef, slot: usize) -> Result<Option<Vec<u8>>, TraceError> {
+        let ciphers = &self.ciphers;
+        let (cipher, extra) = match (slot, block.header.kind) {
+            (SLOT_ENTRY, BlockKind::Packets) => (ciphers.entry.as_ref(), block.header.fields()),
+            (SLOT_ENTRY, BlockKind::Gaps) => (ciphers.gaps.as_ref(), block.header.fields()),
+            (SLOT_R, _) => (ciphers.r.as_ref(), Vec::new()),
+            (SLOT_P, _) => (ciphers.p.as_ref(), Vec::new()),
+            _ => {
+                let groups = ciphers.groups.as_ref();
+                (groups.map(|groups| &groups[slot - SLOT_GROUPS]), Vec::new())
+            }
+        };
+        cipher
+            .map(|cipher| self.open_with(block, slot, cipher, &extra))
+            .transpose()
     }
 
     /// Everything that touches a window of packet time, in the order of capture. `groups` says which
