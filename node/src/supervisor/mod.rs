@@ -25,11 +25,13 @@ mod decide;
 mod destroy;
 mod epochs;
 mod grants;
+mod index_filters;
 mod jobs;
 mod levels;
 mod live;
 mod modules;
 mod nonces;
+mod opened;
 mod plan;
 mod reports;
 mod requests;
@@ -113,6 +115,7 @@ pub(crate) struct Supervisor {
     audit: AuditLog,
     children: Children,
     catalog: Catalog,
+    opened: opened::OpenedSegments,
     modules: modules::ModuleStore,
     live: live::LiveModules,
     jobs: jobs::Jobs,
@@ -165,6 +168,7 @@ impl Supervisor {
             keyring,
             audit,
             catalog: Catalog::default(),
+            opened: opened::OpenedSegments::default(),
             modules,
             live: live::LiveModules::default(),
             jobs,
