@@ -13,7 +13,7 @@ struct WrappedKey {
 
 # DSSE type "application/vnd.como.segment-header+capnp;v=1".
 struct SegmentHeader {
-  version               @0 :UInt16;  # 1
+  version               @0 :UInt16;  # 2
   segment               @1 :Data;    # 16 random bytes
   node                  @2 :Text;
   sealingEpoch          @3 :UInt32;  # days since the Unix epoch, packet time
@@ -32,7 +32,7 @@ struct SegmentHeader {
 
 # DSSE type "application/vnd.como.segment-footer+capnp;v=1".
 struct SegmentFooter {
-  version       @0 :UInt16;  # 1
+  version       @0 :UInt16;  # 2
   segment       @1 :Data;
   blocks        @2 :UInt64;  # of all kinds
   packets       @3 :UInt64;
@@ -43,15 +43,16 @@ struct SegmentFooter {
   firstNs       @8 :UInt64;  # floored to 1 ms
   lastNs        @9 :UInt64;  # floored to 1 ms
   blocksHash    @10 :Data;   # BLAKE3 over the BLAKE3 digests of all blocks, in order
-  table         @11 :Data;   # a BlockTable message, sealed under A
-  tablePlain    @12 :UInt32; # its length before sealing
+  indexPosition @11 :UInt64; # file offset of the last index block, which has the table of blocks
+  indexHash     @12 :Data;   # BLAKE3 of that block's clear header
   reason        @13 :UInt8;  # why the segment ended: 0 size, 1 epoch, 2 source end, 3 stop
+  sectionBytes  @14 :List(UInt64); # sealed bytes of sections A (with the index), R and P
 }
 
-# One entry per block, in block order. Sealed under A: the room in which the index grows.
+# One entry per block but the last, in block order: a slot of the segment's last index block, sealed under A.
 struct BlockTable {
   position   @0 :List(UInt64);  # file offset of the block header
-  kind       @1 :List(UInt8);   # 1 packets, 2 gaps
+  kind       @1 :List(UInt8);   # 1 packets, 2 gaps, 3 index
   firstMs    @2 :List(UInt64);  # earliest and latest packet time, ms since the Unix epoch
   lastMs     @3 :List(UInt64);
   packets    @4 :List(UInt32);

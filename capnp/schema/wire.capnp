@@ -197,6 +197,7 @@ struct SegmentState {
   bytes        @8 :UInt64;  # on disk
   capturedBytes @9 :UInt64;
   lost         @10 :UInt64;
+  sectionBytes @11 :List(UInt64); # of the footer: sections A, R and P; empty while it has none
 }
 
 struct RecordState {
@@ -323,6 +324,13 @@ struct ReaderStart {
   frames     @13 :Bool;              # whether the frame bytes are needed
   cut        @14 :Bool;              # drop packets outside the window here; else the module's runner does
   tables     @15 :Bool;              # at coarse and aggregate: rows of the host's own tables instead of views
+  indexFilters @16 :List(IndexFilter); # an epoch that is not listed: its segments are scanned
+}
+
+# The filter in the node's own pseudonyms of one mapping epoch, in which the index is written. It may pass more.
+struct IndexFilter {
+  mappingEpoch @0 :UInt32;
+  filter       @1 :Text;
 }
 
 struct SegmentGrant {
@@ -350,6 +358,7 @@ struct Finished {
   bytes   @2 :UInt64;
   gaps    @3 :List(Gap);
   damaged @4 :UInt64;  # blocks that could not be read
+  readBytes @5 :UInt64; # reader: bytes of the trace that were read
 }
 
 # ---------------------------------------------------------------- runner

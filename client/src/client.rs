@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use como_keys::signing::SigningKey;
@@ -25,10 +25,12 @@ use crate::request::{self, Ask, Parties};
 use crate::spiffe::SpiffeId;
 use crate::time::wall_clock_ns;
 
-/// First pause between two looks at a query; it doubles up to [`MAX_POLL_INTERVAL`].
-const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Shortest pause between two looks at a query.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Longest pause between two looks at a query.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// A pause is this part of what the query has taken so far.
+const POLLS_PER_WAIT: u32 = 4;
 /// How often in a row a read is tried again when the node cannot be reached.
 pub(crate) const READ_RETRIES: u32 = 5;
 /// Pause before the first retry; it doubles.
@@ -120,15 +122,16 @@ impl Client {
 
     /// Waits until the query's dataset can be fetched. Any other end is an error.
     pub async fn wait(&self, id: &str, on_event: &mut dyn FnMut(Event<'_>)) -> Result<QueryState> {
-        let mut pause = MIN_POLL_INTERVAL;
+        let started = Instant::now();
         loop {
             let state = self.state(id).await?;
             on_event(Event::State(&state));
             if state.state.is_final() {
                 return ended_well(state);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(MAX_POLL_INTERVAL);
+            // A short query is seen to end at once, and a long one is asked for seldom.
+            let pause = started.elapsed() / POLLS_PER_WAIT;
+            tokio::time::sleep(pause.clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL)).await;
         }
     }
 

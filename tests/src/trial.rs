@@ -73,10 +73,15 @@ pub struct Node {
 impl Node {
     /// `como-node init`, restricted mode, on a free port of loopback.
     pub fn init(folder: &Path, capture: &Path) -> Result<Self> {
+        Self::init_as(folder, capture, "restricted")
+    }
+
+    /// The same in another mode: `public`, `restricted` or `private`.
+    pub fn init_as(folder: &Path, capture: &Path, mode: &str) -> Result<Self> {
         let site = Site::new(folder);
         let name = format!("spiffe://{DOMAIN}/observatory/node");
         let source = format!("file:{}", capture.display());
-        site.init(&name, "restricted", &source, free_port()?)?;
+        site.init(&name, mode, &source, free_port()?)?;
         Ok(Self {
             folder: folder.to_owned(),
             site,
@@ -109,6 +114,23 @@ impl Node {
             })
             .collect();
         fs::write(&file, replaced.join("\n") + "\n").map_err(|e| format!("{}: {e}", file.display()))
+    }
+
+    /// Has every section kept, so that packets come back byte for byte; the node must not have run.
+    pub fn retain_payload(&self) -> Result<()> {
+        let file = self.folder.join(como_node::config::FILE_NAME);
+        let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let others = text.lines().filter(|line| !line.starts_with("retain = "));
+        let mut lines: Vec<&str> = others.collect();
+        let section = lines
+            .iter()
+            .position(|line| *line == "[trace]")
+            .unwrap_or_else(|| {
+                lines.push("[trace]");
+                lines.len() - 1
+            });
+        lines.insert(section + 1, "retain = \"payload\"");
+        fs::write(&file, lines.join("\n") + "\n").map_err(|e| format!("{}: {e}", file.display()))
     }
 
     /// `como-node run`; its log goes to `node.log` beside its folder.

@@ -35,6 +35,19 @@ impl Core {
         self.prf.blocks(&mut blocks);
         collect(&blocks)
     }
+
+    /// The address whose first `bits` bits map to those of `mapped`, both left-aligned; zero below. Each bit
+    /// needs those before it: one block after the other.
+    fn unmap(&self, mapped: u128, bits: u32) -> u128 {
+        (0..bits).fold(0, |address, bit| {
+            let [flip, ..] = self
+                .prf
+                .block(u128::from_be_bytes(padded(address, bit, *self.pad).0))
+                .to_be_bytes();
+            let mapped_bit = mapped >> (127 - bit) & 1;
+            address | (mapped_bit ^ u128::from(flip >> 7)) << (127 - bit)
+        })
+    }
 }
 
 fn padded(address: u128, bits: u32, pad: u128) -> Block {
@@ -90,6 +103,11 @@ impl CryptoPan4 {
         address ^ (u32::from(self.0.top[(address >> 16) as usize]) << 16 | low)
     }
 
+    /// The address that has this pseudonym.
+    pub fn unmap(&self, pseudonym: u32) -> u32 {
+        (self.0.unmap(u128::from(pseudonym) << 96, 32) >> 96) as u32
+    }
+
     /// The pseudonyms of two addresses, 32 blocks in flight.
     pub fn map_pair(&self, addresses: [u32; 2]) -> [u32; 2] {
         self.map_many(addresses)
@@ -138,6 +156,16 @@ impl CryptoPan6 {
         let low = self.0.flips::<48>(u128::from(prefix) << 64, 16) as u64;
         prefix ^ (u64::from(self.0.top[(prefix >> 48) as usize]) << 48 | low)
     }
+
+    /// The address that [`CryptoPan6::map`] gives this pseudonym.
+    pub fn unmap(&self, pseudonym: u128) -> u128 {
+        self.0.unmap(pseudonym, 128)
+    }
+
+    /// The first 64 bits of the addresses whose first 64 bits have this pseudonym.
+    pub fn unmap_prefix(&self, pseudonym: u64) -> u64 {
+        (self.0.unmap(u128::from(pseudonym) << 64, 64) >> 64) as u64
+    }
 }
 
 #[cfg(test)]
@@ -150,5 +178,19 @@ mod tests {
         let addresses = [0, 1, 0xc000_0201, u32::MAX];
         assert_eq!(map.map_many(addresses), addresses.map(|address| map.map(address)));
         assert_eq!(map.map(0), u32::from_be_bytes([7, 3, 253, 250]));
+    }
+
+    #[test]
+    fn a_pseudonym_leads_back_to_its_address() {
+        let map = CryptoPan4::new(b"32-char-str-for-AES-key-and-pad.");
+        for address in [0, 1, 0xc000_0201, 0x7fff_ffff, u32::MAX] {
+            assert_eq!(map.unmap(map.map(address)), address);
+        }
+        let map = CryptoPan6::new(b"32-char-str-for-AES-key-and-pad.");
+        for address in [0, 1, 0x2001_0db8_0000_0001_0000_0000_0000_0042, u128::MAX] {
+            assert_eq!(map.unmap(map.map(address)), address);
+            let prefix = (address >> 64) as u64;
+            assert_eq!(map.unmap_prefix(map.map_prefix(prefix)), prefix);
+        }
     }
 }

@@ -28,6 +28,12 @@ impl TablePermutation {
     pub(crate) fn map(&self, value: u16) -> u16 {
         self.0[usize::from(value) % self.0.len()]
     }
+
+    /// The value that has this image; looks through the table. Values outside the domain stay.
+    pub(crate) fn unmap(&self, image: u16) -> u16 {
+        let found = self.0.iter().position(|other| *other == image);
+        found.map_or(image, |value| value as u16)
+    }
 }
 
 /// A permutation of 2 x HALF bits (HALF <= 12), with secret random tables as round functions.
@@ -86,6 +92,16 @@ impl AesFeistel {
     /// One 64-bit value.
     pub(crate) fn map64(&self, value: u64, tweak: u64) -> u64 {
         self.map64_pair([value; 2], [tweak; 2])[0]
+    }
+
+    /// The value that [`AesFeistel::map64`] gives this image under the same tweak.
+    pub(crate) fn unmap64(&self, image: u64, tweak: u64) -> u64 {
+        let (mut left, mut right) = ((image >> 32) as u32, image as u32);
+        for round in (0..ROUNDS_64).rev() {
+            let input = u128::from(tweak) << 64 | u128::from(left) << 32 | u128::from(round) << 8;
+            (left, right) = (right ^ self.0.block(input) as u32, left);
+        }
+        u64::from(left) << 32 | u64::from(right)
     }
 
     /// One 32-bit value (a domain of its own: the width is part of every round's input).

@@ -37,7 +37,7 @@ impl Expr {
 }
 
 impl Test {
-    fn eval(&self, columns: &Columns) -> Bitmap {
+    pub(super) fn eval(&self, columns: &Columns) -> Bitmap {
         match *self {
             Test::IpVersion(version) => Bitmap::of(&columns.ip_version, |found| *found == version),
             Test::Arp => Bitmap::of(&columns.ethertype, |found| *found == ETHERTYPE_ARP),

@@ -19,6 +19,8 @@
 mod ast;
 mod eval;
 mod lexer;
+mod names;
+mod narrow;
 mod parser;
 
 use como_policies::AccessLevel;
@@ -27,6 +29,8 @@ use thiserror::Error;
 use crate::bitmap::Bitmap;
 use crate::columns::Columns;
 use ast::Expr;
+pub use names::Names;
+pub use narrow::Fact;
 
 /// Longest filter text, bytes.
 pub const MAX_FILTER_BYTES: usize = 4096;

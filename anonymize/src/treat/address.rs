@@ -79,6 +79,26 @@ impl Anonymizer {
         join(mapped, self.keys.ipv6_interface.map64(interface, prefix))
     }
 
+    /// The address that has this IPv4 pseudonym.
+    pub(crate) fn unmap_v4(&self, pseudonym: u32) -> u32 {
+        self.keys.ipv4.unmap(pseudonym)
+    }
+
+    /// The address that has this IPv6 pseudonym.
+    pub(crate) fn unmap_v6(&self, pseudonym: u128) -> u128 {
+        if self.keys.ipv6_whole {
+            return self.keys.ipv6_prefix.unmap(pseudonym);
+        }
+        let (mapped, interface) = split(pseudonym);
+        let prefix = self.keys.ipv6_prefix.unmap_prefix(mapped);
+        join(prefix, self.keys.ipv6_interface.unmap64(interface, prefix))
+    }
+
+    /// Up to how many bits the map of IPv6 addresses preserves prefixes.
+    pub(crate) fn v6_prefix_bits(&self) -> u8 {
+        if self.keys.ipv6_whole { 128 } else { 64 }
+    }
+
     pub(super) fn map_v6_pair(&self, addresses: [u128; 2]) -> [u128; 2] {
         if self.keys.ipv6_whole {
             return addresses.map(|address| self.keys.ipv6_prefix.map(address));

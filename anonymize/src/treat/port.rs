@@ -39,6 +39,11 @@ impl Anonymizer {
         self.keys.port.map(port)
     }
 
+    /// The port that has this released form.
+    pub(crate) fn unmap_port(&self, released: u16) -> u16 {
+        self.keys.port.unmap(released)
+    }
+
     /// Source and destination port, the first four bytes of TCP, UDP and SCTP alike.
     pub(super) fn write_ports(&self, real: &[u8], out: &mut [u8]) {
         for at in [0, 2] {

@@ -7,6 +7,7 @@ mod frames;
 mod fuzz;
 mod golden;
 mod laws;
+mod narrow;
 mod oracle;
 mod treatment;
 mod vectors;

@@ -123,7 +123,7 @@ fn explain(context: &Context, client: &Client, ask: &Ask) -> Result<()> {
         text.push_str("answered from stored records: no packet would be read\n");
     } else {
         text.push_str(&format!(
-            "would read {} in {} segments, {} packets, about {:.1} s\n",
+            "would read at most about {} in {} segments, {} packets, {:.1} s\n",
             render::bytes(estimate.bytes),
             render::count(estimate.segments),
             render::count(estimate.packets),

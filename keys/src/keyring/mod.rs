@@ -198,6 +198,11 @@ impl Keyring {
             .clone())
     }
 
+    /// The mapping key of an epoch that has one: what was written under it can be looked up, and nothing new is made.
+    pub fn mapping_key_if_present(&self, mapping_epoch: u32) -> Option<&MappingKey> {
+        self.mappings.get(&mapping_epoch)
+    }
+
     /// An audience's pseudonym key of a mapping epoch, made when absent.
     pub fn audience_key(&mut self, mapping_epoch: u32, audience: &str) -> Result<MappingKey, KeyError> {
         if self.destroyed_mappings.contains(&mapping_epoch) {
@@ -315,7 +320,9 @@ mod tests {
 
         keyring.mapping_key(0).unwrap();
         keyring.audience_key(0, "a").unwrap();
+        assert!(keyring.mapping_key_if_present(0).is_some() && keyring.mapping_key_if_present(1).is_none());
         assert!(keyring.destroy_mapping_epoch(0));
+        assert!(keyring.mapping_key_if_present(0).is_none());
         assert!(keyring.mapping_key(0).is_err() && keyring.audience_key(0, "b").is_err());
     }
 

@@ -1,6 +1,7 @@
 //! Reads blocks of the trace: decryption, decompression, pseudonyms and filters on all cores, results in
 //! the order of the trace.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -8,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use como_anonymize::View;
 use como_anonymize::bitmap::Bitmap;
 use como_dataset::Gap;
-use como_policies::{AccessLevel, Window};
+use como_policies::AccessLevel;
 
+use super::plan::{self, Ahead, Planned, Search, Step};
 use super::request::{Request, SegmentRequest};
 use super::{Part, ReaderError, Totals, hours};
 use crate::feed;
@@ -17,20 +19,33 @@ use crate::trace::{BlockKind, BlockRef, Damage, GroupSet, SegmentReader, TraceEr
 
 /// Blocks that wait for a worker.
 const MAX_WAITING_TASKS: usize = 8;
-/// Section A keeps times to the millisecond: a packet may be up to this later than its block's last time.
-const NS_PER_MS: u64 = 1_000_000;
 
-/// A block for a worker.
+/// Segments that are opened and planned ahead of the one whose blocks are read.
+const SEGMENTS_AHEAD: usize = 4;
+
+/// Work for a worker.
+enum Work<'a> {
+    Plan(&'a SegmentRequest, Sender<Result<Opened, TraceError>>),
+    Block(Task<'a>),
+}
+
+/// A segment, and what of it is to be read.
+struct Opened {
+    reader: Arc<SegmentReader>,
+    steps: Vec<Step>,
+}
+
+/// A block to be read.
 struct Task<'a> {
     reader: Arc<SegmentReader>,
-    block: BlockRef,
+    block: Planned,
     segment: &'a SegmentRequest,
     reply: Sender<Part>,
 }
 
 /// Reads all segments of a request.
 pub(super) fn read(request: &Request, parts: &SyncSender<Receiver<Part>>) {
-    let (tasks, queue) = sync_channel::<Task<'_>>(MAX_WAITING_TASKS);
+    let (tasks, queue) = sync_channel::<Work<'_>>(MAX_WAITING_TASKS);
     let queue = Mutex::new(queue);
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
     std::thread::scope(|scope| {
@@ -38,17 +53,33 @@ pub(super) fn read(request: &Request, parts: &SyncSender<Receiver<Part>>) {
             scope.spawn(|| {
                 loop {
                     // A poisoned lock: another worker panicked, the request has failed already.
-                    let Ok(Ok(task)) = queue.lock().map(|queue| queue.recv()) else {
+                    let Ok(Ok(work)) = queue.lock().map(|queue| queue.recv()) else {
                         return;
                     };
-                    let part = decode(request, &task);
-                    let _ = task.reply.send(part);
+                    // Where nobody waits for the answer, nobody listens any more.
+                    match work {
+                        Work::Plan(segment, reply) => drop(reply.send(open_and_plan(request, segment))),
+                        Work::Block(task) => drop(task.reply.send(decode(request, &task))),
+                    }
                 }
             });
         }
         let mut last_ns = request.window.from_ns;
-        for segment in &request.segments {
-            if !read_segment(request, segment, &mut last_ns, &tasks, parts) {
+        let mut segments = request.segments.iter();
+        let mut planned = VecDeque::with_capacity(SEGMENTS_AHEAD);
+        loop {
+            for segment in segments.by_ref().take(SEGMENTS_AHEAD - planned.len()) {
+                let (reply, opened) = channel();
+                // Fails where all workers are gone; then nothing comes out of `opened`.
+                let _ = tasks.send(Work::Plan(segment, reply));
+                planned.push_back((segment, opened));
+            }
+            let Some((segment, opened)) = planned.pop_front() else {
+                break;
+            };
+            let gone = || std::io::Error::other("a worker thread failed").into();
+            let opened = opened.recv().unwrap_or_else(|_| Err(gone()));
+            if !read_segment(segment, opened, &mut last_ns, &tasks, parts) {
                 break;
             }
         }
@@ -56,16 +87,29 @@ pub(super) fn read(request: &Request, parts: &SyncSender<Receiver<Part>>) {
     });
 }
 
+fn open_and_plan(request: &Request, segment: &SegmentRequest) -> Result<Opened, TraceError> {
+    let reader = open(request, segment)?;
+    let search = request.index_filter(segment.mapping_epoch).map(|filter| Search {
+        filter,
+        above: request.asks_above_the_index(),
+    });
+    let steps = plan::plan(request.window, search, &reader);
+    Ok(Opened {
+        reader: Arc::new(reader),
+        steps,
+    })
+}
+
 /// False: nobody listens any more.
 fn read_segment<'a>(
-    request: &'a Request,
     segment: &'a SegmentRequest,
+    opened: Result<Opened, TraceError>,
     last_ns: &mut u64,
-    tasks: &SyncSender<Task<'a>>,
+    tasks: &SyncSender<Work<'a>>,
     parts: &SyncSender<Receiver<Part>>,
 ) -> bool {
-    let reader = match open(request, segment) {
-        Ok(reader) => Arc::new(reader),
+    let Opened { reader, steps } = match opened {
+        Ok(opened) => opened,
         Err(TraceError::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => {
             // It expired between the plan and now.
             return put(parts, gap_part(*last_ns, *last_ns + 1, "expired"));
@@ -81,23 +125,19 @@ fn read_segment<'a>(
             return false;
         }
     };
-    for block in reader.blocks() {
-        let block = match block {
-            Ok(block) => block,
-            Err(damage) => {
-                if !put(parts, damaged(&damage, *last_ns)) {
+    let mut ahead = Ahead::new(&reader);
+    for (at, step) in steps.iter().enumerate() {
+        ahead.announce(&steps, at);
+        let block = match step {
+            Step::Read(block) => block.clone(),
+            Step::Damaged(damage) => {
+                if !put(parts, damaged(damage, *last_ns)) {
                     return false;
                 }
                 continue;
             }
         };
-        if block.header.kind == BlockKind::Packets {
-            match reader.time_range(&block) {
-                Ok((first, last)) if !touches(request.window, first, last) => continue,
-                Ok((_, last)) => *last_ns = last.max(*last_ns),
-                Err(_) => {} // The worker finds the same and reports it.
-            }
-        }
+        *last_ns = block.last_ns.unwrap_or(0).max(*last_ns);
         let (reply, part) = channel();
         let task = Task {
             reader: reader.clone(),
@@ -105,7 +145,7 @@ fn read_segment<'a>(
             segment,
             reply,
         };
-        if tasks.send(task).is_err() || parts.send(part).is_err() {
+        if tasks.send(Work::Block(task)).is_err() || parts.send(part).is_err() {
             return false;
         }
     }
@@ -117,10 +157,6 @@ fn read_segment<'a>(
         );
     }
     true
-}
-
-fn touches(window: Window, first_ns: u64, last_ns: u64) -> bool {
-    first_ns < window.to_ns && last_ns.saturating_add(NS_PER_MS) > window.from_ns
 }
 
 fn is_open(file: &str) -> bool {
@@ -139,27 +175,37 @@ fn open(request: &Request, segment: &SegmentRequest) -> Result<SegmentReader, Tr
     }
     Ok(reader
         .with_keys(&segment.keys)
-        .with_audience(request.audience(segment.mapping_epoch)))
+        .with_audience(request.audience(segment.mapping_epoch))
+        .counting(request.read_bytes.clone()))
 }
 
 /// Everything that one block gives.
 fn decode(request: &Request, task: &Task<'_>) -> Part {
-    let bytes = task.block.header.total_bytes();
+    let bytes = task.block.done_bytes;
     let lost = |what: TraceError| {
-        let packets =
-            (task.block.header.kind == BlockKind::Packets).then(|| task.block.header.packets.into());
         damaged(
             &Damage {
                 position: task.block.position,
                 bytes,
-                packets,
+                packets: task.block.packets.map(u64::from),
                 what,
             },
             request.window.from_ns,
         )
     };
-    if task.block.header.kind == BlockKind::Gaps {
-        return match task.reader.gaps(&task.block) {
+    let block = match &task.block.header {
+        Some(header) => Ok(BlockRef {
+            position: task.block.position,
+            header: header.clone(),
+        }),
+        None => task.reader.block_at(task.block.position),
+    };
+    let block = match block {
+        Ok(block) => block,
+        Err(what) => return lost(what),
+    };
+    if block.header.kind == BlockKind::Gaps {
+        return match task.reader.gaps(&block) {
             Ok(gaps) => {
                 let window = request.window;
                 let gaps = gaps
@@ -173,15 +219,12 @@ fn decode(request: &Request, task: &Task<'_>) -> Part {
         };
     }
     if request.view_level <= AccessLevel::Coarse {
-        return match task
-            .reader
-            .view(&task.block, AccessLevel::Anonymized, request.groups)
-        {
+        return match task.reader.view(&block, AccessLevel::Anonymized, request.groups) {
             Ok(view) => Part::Flows(hours::gather(request, &view), bytes, totals(&view)),
             Err(what) => lost(what),
         };
     }
-    match views(request, task) {
+    match views(request, task, &block) {
         Ok(view) if view.is_empty() => Part::Feed(Vec::new(), bytes, Totals::default()),
         Ok(view) => Part::Feed(
             vec![feed::encode_view(&view, request.frames, Some(&request.sent))],
@@ -201,10 +244,10 @@ fn totals(view: &View) -> Totals {
 
 /// The block as the runner may see it: at the view's level and audience, cut by the asker's filter, which
 /// sees the asker's own view.
-fn views(request: &Request, task: &Task<'_>) -> Result<View, TraceError> {
+fn views(request: &Request, task: &Task<'_>, block: &BlockRef) -> Result<View, TraceError> {
     let audience = request.anonymizer(task.segment.mapping_epoch)?;
     let at = |level: AccessLevel, groups: GroupSet| {
-        let view = task.reader.view(&task.block, level, groups)?;
+        let view = task.reader.view(block, level, groups)?;
         Ok::<_, TraceError>(if level <= AccessLevel::Anonymized {
             match audience {
                 Some(audience) => request.rekey.apply(view, audience),

@@ -4,9 +4,11 @@
 
 mod blocks;
 mod hours;
+mod plan;
 mod records;
 mod request;
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -69,7 +71,7 @@ struct Totals {
 
 /// What workers hand to the sender of the feed, in order.
 enum Part {
-    /// Messages of the feed, and the bytes of the trace that they took.
+    /// Messages of the feed, and the bytes of the trace that are done with them, read or not.
     Feed(Vec<Vec<u8>>, u64, Totals),
     /// What a block adds to its hours, likewise.
     Flows(Flows, u64, Totals),
@@ -101,6 +103,7 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
             let mut finished = up.init_finished();
             finished.set_packets(totals.packets);
             finished.set_damaged(totals.damaged);
+            finished.set_read_bytes(request.read_bytes.load(Ordering::Relaxed));
         }),
         &[],
     )?;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, channel};
 
 use como_keys::aead::DataKey;
@@ -38,6 +39,7 @@ fn read_file(
     let cipher = key.cipher();
     while let Some(block) = Block::read(&mut file)? {
         let bytes = HEAD_BYTES as u64 + block.sealed.len() as u64;
+        request.read_bytes.fetch_add(bytes, Ordering::Relaxed);
         let head = block.head;
         // Two files may hold the same interval where storage was restarted; the first one counts.
         let wanted = head.complete && head.from_ns >= *reached && head.to_ns <= request.window.to_ns;

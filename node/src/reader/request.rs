@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use como_anonymize::columns::Column;
 use como_anonymize::filter::Filter;
@@ -45,7 +46,11 @@ pub(super) struct Request {
     pub cut: bool,
     /// Whether the runner gets rows of the host's own table instead of views.
     pub tables: bool,
+    /// Bytes of the trace that were read so far.
+    pub read_bytes: Arc<AtomicU64>,
     anonymizers: BTreeMap<u32, Arc<Anonymizer>>,
+    /// The filter under the node's pseudonyms, by mapping epoch.
+    index_filters: BTreeMap<u32, Filter>,
 }
 
 impl Request {
@@ -71,6 +76,14 @@ impl Request {
         for key in start.get_audiences()?.iter() {
             let mapping = MappingKey::from_bytes(&array(key.get_key()?)?);
             anonymizers.insert(key.get_mapping_epoch(), Arc::new(Anonymizer::new(&mapping)));
+        }
+        let mut index_filters = BTreeMap::new();
+        for epoch in start.get_index_filters()?.iter() {
+            let filter = Filter::parse(&text(epoch.get_filter())?);
+            index_filters.insert(
+                epoch.get_mapping_epoch(),
+                filter.map_err(|e| ReaderError::Filter(e.to_string()))?,
+            );
         }
         let (frames, cut) = (start.get_frames(), start.get_cut());
         let looked_at: Vec<Column> = wanted
@@ -121,8 +134,22 @@ impl Request {
             rekey,
             cut,
             tables: start.get_tables(),
+            read_bytes: Arc::default(),
             anonymizers,
+            index_filters,
         })
+    }
+
+    /// What the index of a mapping epoch can be asked for; `None`: everything in the window must be read. The levels
+    /// below packets gather whole hours: there a filter sees what was released, and nothing before it.
+    pub fn index_filter(&self, mapping_epoch: u32) -> Option<&Filter> {
+        let packets = self.view_level.min(self.ask_level) >= AccessLevel::Anonymized;
+        self.index_filters.get(&mapping_epoch).filter(|_| packets)
+    }
+
+    /// Whether the filter is evaluated at a level that sees more of some packets than the index does.
+    pub fn asks_above_the_index(&self) -> bool {
+        self.ask_level > AccessLevel::Anonymized
     }
 
     /// The grain of times in the answer, ns: the asker's, or that of whole hours.

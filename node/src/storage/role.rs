@@ -586,6 +586,10 @@ fn segment_state(file: &str, info: &SegmentInfo) -> Vec<u8> {
             state.set_last_ns(footer.last_ns + 999_999);
             state.set_captured_bytes(footer.captured_bytes);
             state.set_lost(footer.lost_packets);
+            let mut sections = state.init_section_bytes(footer.section_bytes.len() as u32);
+            (0..)
+                .zip(footer.section_bytes)
+                .for_each(|(at, bytes)| sections.set(at, bytes));
         }
     })
 }

@@ -91,6 +91,9 @@ pub enum Event<'a> {
         query: &'a str,
         asker: &'a str,
         state: &'a str,
+        /// What `explain` told before, of the window whatever the filter, and what its reader read.
+        bytes_estimated: u64,
+        bytes_read: u64,
         bytes: u64,
         packets: u64,
         rows: u64,

@@ -37,6 +37,8 @@ pub struct Segment {
     pub bytes: u64,
     /// Bytes that were captured.
     pub captured_bytes: u64,
+    /// Bytes on disk of sections A, R and P, where a footer tells.
+    pub section_bytes: [Option<u64>; 3],
     /// Packets lost, as recorded in gaps.
     pub lost: u64,
 }
@@ -103,6 +105,15 @@ impl Catalog {
 
     fn end_of(&self, segment: &Segment) -> u64 {
         segment.last_ns.unwrap_or(self.now_ns.max(segment.first_ns))
+    }
+
+    /// The share of a segment's `total` that falls into a window, if it is spread evenly over its time; rounded up.
+    pub fn share(&self, segment: &Segment, window: Window, total: u64) -> u64 {
+        let (first, end) = (segment.first_ns, self.end_of(segment).saturating_add(1));
+        let overlap = window.to_ns.min(end).saturating_sub(window.from_ns.max(first));
+        let span = u128::from(end.saturating_sub(first).max(1));
+        let share = (u128::from(total) * u128::from(overlap)).div_ceil(span);
+        u64::try_from(share).unwrap_or(total).min(total)
     }
 
     /// Packet times that the trace reaches from and to, `None` where it is empty.
@@ -184,6 +195,7 @@ mod tests {
             packets: 1,
             bytes: 1,
             captured_bytes: 1,
+            section_bytes: [None; 3],
             lost: 0,
         }
     }
@@ -215,6 +227,19 @@ mod tests {
         assert_eq!(found(340, 400), [3]);
         assert_eq!(found(351, 400), Vec::<u8>::new());
         assert_eq!(catalog.coverage().unwrap(), window(100, 351));
+    }
+
+    #[test]
+    fn a_window_takes_its_share_of_a_segment() {
+        let mut catalog = Catalog::default();
+        catalog.now_ns = 350;
+        let share = |first, last, from, to| catalog.share(&segment(first, last), window(from, to), 1000);
+        assert_eq!(share(100, Some(199), 0, 500), 1000);
+        assert_eq!(share(100, Some(199), 100, 110), 100);
+        assert_eq!(share(100, Some(199), 190, 500), 100);
+        assert_eq!(share(100, Some(199), 0, 100), 0);
+        assert_eq!(share(300, None, 340, 400), 216, "11 of 51 ns, rounded up");
+        assert_eq!(share(100, Some(100), 0, 500), 1000);
     }
 
     #[test]

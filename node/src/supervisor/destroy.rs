@@ -33,6 +33,7 @@ impl Supervisor {
     /// Ends the processes that hold keys of a destroyed day. What they had read is gone with them; a window over that
     /// day has a gap there from now on.
     pub(super) fn end_holders(&mut self, order: DestroyOrder) {
+        self.opened.forget_all();
         let day = |epoch: u32| u64::from(epoch) * SEALING_EPOCH_NS;
         if let Ok(day) = Window::new(day(order.epoch), day(order.epoch.saturating_add(1))) {
             for id in self.jobs.running_over(day) {

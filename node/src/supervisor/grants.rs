@@ -1,8 +1,6 @@
 //! Data keys for one reader: of the segments and sections of its request, and no more.
 
 use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 
 use como_keys::aead::DataKey;
 use como_keys::keyring::Section;
@@ -10,13 +8,9 @@ use como_policies::{AccessLevel, Window};
 
 use super::Supervisor;
 use super::catalog::{Coverage, Segment};
-use super::requests::first_line;
 use crate::records;
-use crate::trace::{Predecessor, SegmentHeader};
+use crate::trace::Predecessor;
 use como_dataset::Gap;
-
-/// Longest segment header that is read, in bytes.
-const MAX_HEADER_BYTES: u64 = 128 << 10;
 
 /// The keys of one segment.
 pub(super) struct SegmentGrant {
@@ -33,7 +27,7 @@ pub(super) struct RecordGrant {
 }
 
 /// Sections that a level opens (architecture: `headers` opens A and R, `payload` all).
-fn sections(level: AccessLevel) -> &'static [Section] {
+pub(super) fn sections(level: AccessLevel) -> &'static [Section] {
     match level {
         AccessLevel::Aggregate | AccessLevel::Coarse | AccessLevel::Anonymized => &[Section::A],
         AccessLevel::Headers => &[Section::A, Section::R],
@@ -43,17 +37,21 @@ fn sections(level: AccessLevel) -> &'static [Section] {
 
 impl Supervisor {
     /// Opens the data keys of a window at a level. Segments that nobody can open any more come out as gaps.
-    pub(super) fn grant_segments(&self, window: Window, level: AccessLevel) -> (Vec<SegmentGrant>, Vec<Gap>) {
+    pub(super) fn grant_segments(
+        &mut self,
+        window: Window,
+        level: AccessLevel,
+    ) -> (Vec<SegmentGrant>, Vec<Gap>) {
         let (mut grants, mut gaps) = (Vec::new(), Vec::new());
         for (id, segment) in self.catalog.segments_in(window) {
-            match self.grant_segment(&segment, level) {
-                Ok((keys, header)) => {
-                    gaps.extend(self.missing_before(&segment, header.predecessor.as_ref()));
+            match self.grant_segment(&id, &segment, level) {
+                Ok((keys, link_type, predecessor)) => {
+                    gaps.extend(self.missing_before(&segment, predecessor.as_ref()));
                     grants.push(SegmentGrant {
                         id,
                         segment,
                         keys,
-                        link_type: header.link,
+                        link_type,
                     });
                 }
                 Err(cause) => {
@@ -74,33 +72,24 @@ impl Supervisor {
     }
 
     fn grant_segment(
-        &self,
+        &mut self,
+        id: &[u8; 16],
         segment: &Segment,
         level: AccessLevel,
-    ) -> Result<([Option<DataKey>; 3], SegmentHeader), String> {
+    ) -> Result<([Option<DataKey>; 3], u32, Option<Predecessor>), String> {
         let path = self.layout.segments().join(&segment.file);
-        let header = read_header(&path).map_err(|why| format!("unreadable: {why}"))?;
-        header
-            .verify(&self.keyring.node_signing.verifying_key())
-            .map_err(|e| first_line(&e))?;
+        let opened = self.opened.open(id, &path, &self.keyring)?;
         // What storage says of a segment is a hint; what the signed header says counts.
-        if header.sealing_epoch != segment.sealing_epoch || header.mapping_epoch != segment.mapping_epoch {
+        if opened.header.sealing_epoch != segment.sealing_epoch
+            || opened.header.mapping_epoch != segment.mapping_epoch
+        {
             return Err("unreadable: its header names other epochs than storage does".into());
         }
         let mut keys = [None, None, None];
         for section in sections(level) {
-            let Some(identity) = self
-                .keyring
-                .trace_identity_if_present(segment.sealing_epoch, *section)
-            else {
-                return Err("destroyed".into());
-            };
-            let key = header
-                .unwrap_key(*section, identity)
-                .map_err(|e| first_line(&e))?;
-            keys[*section as usize] = Some(key);
+            keys[*section as usize] = Some(opened.key(*section, &self.keyring)?);
         }
-        Ok((keys, header))
+        Ok((keys, opened.header.link, opened.header.predecessor.clone()))
     }
 
     /// A segment that its successor's signed header names, but that is not there: somebody took it. The ring
@@ -152,15 +141,4 @@ impl Supervisor {
             })
             .collect()
     }
-}
-
-fn read_header(path: &Path) -> Result<SegmentHeader, String> {
-    let mut start = Vec::new();
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    file.take(MAX_HEADER_BYTES)
-        .read_to_end(&mut start)
-        .map_err(|e| e.to_string())?;
-    SegmentHeader::decode(&start)
-        .map(|(header, _)| header)
-        .map_err(|e| first_line(&e))
 }

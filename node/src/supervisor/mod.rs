@@ -27,11 +27,13 @@ mod destroy;
 mod epochs;
 mod grants;
 mod import;
+mod index_filters;
 mod jobs;
 mod levels;
 mod live;
 mod modules;
 mod nonces;
+mod opened;
 mod plan;
 mod reports;
 mod requests;
@@ -121,6 +123,7 @@ pub(crate) struct Supervisor {
     audit: AuditLog,
     children: Children,
     catalog: Catalog,
+    opened: opened::OpenedSegments,
     modules: modules::ModuleStore,
     live: live::LiveModules,
     jobs: jobs::Jobs,
@@ -175,6 +178,7 @@ impl Supervisor {
             keyring,
             audit,
             catalog: Catalog::default(),
+            opened: opened::OpenedSegments::default(),
             modules,
             live: live::LiveModules::default(),
             jobs,

@@ -1,7 +1,7 @@
 //! How a question will be answered: from stored records, from the past trace, or once its window has
 //! passed; and what that costs. Decides nothing about rights.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use como_anonymize::columns::Column;
 use como_anonymize::filter::Filter;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::Supervisor;
 use super::answers::Refusal;
 use super::catalog::{Coverage, MetricKey, Segment};
-use super::grants::{RecordGrant, SegmentGrant};
+use super::grants::{RecordGrant, SegmentGrant, sections};
 use super::jobs::{Job, Work};
 use super::modules::{Installed, fill_run};
 use super::now_ns;
@@ -25,7 +25,9 @@ use crate::wire::down;
 /// Bytes that a reader opens per second, about: for the estimate that askers see.
 const READ_BYTES_PER_SECOND: u64 = 300 << 20;
 
-/// What a request will cost, without regard to what its filter selects: a match count would be an oracle.
+/// What a request will cost at most, about: the share of each segment that the window takes of its time, as if packets
+/// were spread evenly, of the sections that the level opens, and without regard to what the filter selects. What the index leaves of it would
+/// be a match count, and so an oracle.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Estimate {
     pub segments: usize,
@@ -84,14 +86,25 @@ impl Supervisor {
         one_epoch(&filter, job.filter_level(), grants.iter().map(|g| &g.segment))
     }
 
-    /// Cost of reading a window at a level.
-    pub(super) fn estimate(&self, window: Window) -> Estimate {
+    /// Cost of reading a window's sections of a level.
+    pub(super) fn estimate(&self, window: Window, read_level: AccessLevel) -> Estimate {
         let segments = self.catalog.segments_in(window);
-        let bytes = segments.iter().map(|(_, s)| s.bytes).sum();
+        let read = |segment: &Segment| {
+            let sections = sections(read_level).iter();
+            let told: Option<u64> = sections
+                .map(|section| segment.section_bytes[*section as usize])
+                .sum();
+            told.unwrap_or(segment.bytes)
+        };
+        let share = |of: &dyn Fn(&Segment) -> u64| {
+            let shares = segments.iter().map(|(_, s)| self.catalog.share(s, window, of(s)));
+            shares.sum::<u64>()
+        };
+        let bytes = share(&read);
         Estimate {
             segments: segments.len(),
             bytes,
-            packets: segments.iter().map(|(_, s)| s.packets).sum(),
+            packets: share(&|segment| segment.packets),
             seconds: bytes as f64 / READ_BYTES_PER_SECOND as f64,
             from_records: false,
         }
@@ -200,6 +213,7 @@ impl Supervisor {
         job: &Job,
         grants: &[SegmentGrant],
         audience: &[(u32, MappingKey)],
+        index: &BTreeMap<u32, String>,
     ) -> Vec<u8> {
         let node_key = self.keyring.node_signing.verifying_key().to_bytes();
         let directory = self.layout.segments();
@@ -229,7 +243,13 @@ impl Supervisor {
                 list.set(1, Column::WireLen as u8);
             }
             fill_segments(start.reborrow().init_segments(grants.len() as u32), grants);
-            fill_audiences(start.init_audiences(audience.len() as u32), audience);
+            fill_audiences(start.reborrow().init_audiences(audience.len() as u32), audience);
+            let mut filters = start.init_index_filters(index.len() as u32);
+            for (i, (epoch, filter)) in index.iter().enumerate() {
+                let mut to = filters.reborrow().get(i as u32);
+                to.set_mapping_epoch(*epoch);
+                to.set_filter(filter);
+            }
         })
     }
 

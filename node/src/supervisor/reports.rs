@@ -109,6 +109,7 @@ impl Supervisor {
             (Role::Storage, Which::SegmentGone(id)) => {
                 let id: [u8; 16] = array(id?)?;
                 self.catalog.remove_segment(&id);
+                self.opened.forget(&id);
                 self.log(&Event::Expired {
                     segment: &hex::encode(id),
                 });
@@ -243,6 +244,9 @@ impl Supervisor {
             packets: state.get_packets(),
             bytes: state.get_bytes(),
             captured_bytes: state.get_captured_bytes(),
+            section_bytes: state
+                .get_section_bytes()
+                .map(|sections| std::array::from_fn(|at| sections.try_get(at as u32)))?,
             lost: state.get_lost(),
         };
         self.catalog.put_segment(array(state.get_segment()?)?, segment);

@@ -39,6 +39,8 @@ pub enum BlockKind {
     Packets = 1,
     /// Gap records, in slot X.
     Gaps = 2,
+    /// A part of the index, in slots of its own.
+    Index = 3,
 }
 
 /// Sealed and plain length of one section.
@@ -124,6 +126,7 @@ impl BlockHeader {
         let kind = match bytes[6] {
             1 => BlockKind::Packets,
             2 => BlockKind::Gaps,
+            3 => BlockKind::Index,
             _ => return Err(damaged("unknown kind of block")),
         };
         let mut rest = Reader(&bytes[8..CHECKED_BYTES]);
@@ -222,6 +225,25 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(BlockHeader::decode(&bad, 0).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let mut old = header().encode();
+        old[4] = 1;
+        let sum = checksum(&old[..CHECKED_BYTES]);
+        old[CHECKED_BYTES..].copy_from_slice(&sum);
+        let error = BlockHeader::decode(&old, 0).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                TraceError::Version {
+                    found: 1,
+                    known: FORMAT_VERSION
+                }
+            ),
+            "{error}"
+        );
     }
 
     #[test]

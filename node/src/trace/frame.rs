@@ -77,6 +77,12 @@ impl FrameKind {
         })
     }
 
+    /// Whether the frame at the start of `bytes` ends within them, as far as its length tells.
+    pub fn is_whole(&self, bytes: &[u8]) -> bool {
+        let length = bytes.get(8..12).and_then(|length| length.first_chunk());
+        length.is_some_and(|length| u32::from_le_bytes(*length) as usize + FIXED_BYTES <= bytes.len())
+    }
+
     /// Length of the frame that ends with `tail`, where one of this kind does.
     pub fn length_from_tail(&self, tail: &[u8; TAIL_BYTES]) -> Option<u64> {
         let length = u32::from_le_bytes(*tail.first_chunk()?) as usize;

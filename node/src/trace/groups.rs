@@ -68,6 +68,8 @@ impl ColumnGroup {
 pub struct GroupSet(u8);
 
 impl GroupSet {
+    /// No group.
+    pub const NONE: Self = Self(0);
     /// Every group: columns and frames.
     pub const ALL: Self = Self((1 << ColumnGroup::COUNT) - 1);
 
@@ -79,7 +81,7 @@ impl GroupSet {
     }
 
     /// With one group more.
-    pub fn with(self, group: ColumnGroup) -> Self {
+    pub const fn with(self, group: ColumnGroup) -> Self {
         Self(self.0 | 1 << group as u8)
     }
 

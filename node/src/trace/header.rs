@@ -201,3 +201,22 @@ impl SegmentHeader {
         read().map_err(|_| bad())?.ok_or_else(bad)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use como_keys::signing::SigningKey;
+
+    use super::*;
+
+    #[test]
+    fn another_version_is_named_before_anything_else_of_it_is_read() {
+        let mut message = capnp::message::Builder::new_default();
+        message.init_root::<segment_header::Builder<'_>>().set_version(1);
+        let frame = HEADER.write(&como_capnp::write_message(&message), &SigningKey::generate());
+        let error = SegmentHeader::decode(&frame).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "segment format version 1 is not known (this program reads version 2)\nread it with the release that wrote it"
+        );
+    }
+}

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::SegmentId;
 use super::error::TraceError;
 use super::groups::ColumnGroup;
+use super::index::INDEX_SLOTS;
 
 /// Which sections of the trace are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -153,7 +154,7 @@ pub(super) fn unwrap(
 pub(super) struct Ciphers {
     pub entry: Option<BlockCipher>,
     pub gaps: Option<BlockCipher>,
-    pub table: Option<BlockCipher>,
+    pub index: Option<[BlockCipher; INDEX_SLOTS]>,
     pub groups: Option<[BlockCipher; ColumnGroup::COUNT]>,
     pub r: Option<BlockCipher>,
     pub p: Option<BlockCipher>,
@@ -165,7 +166,10 @@ impl Ciphers {
         Self {
             entry: derived("trace entry"),
             gaps: derived("trace gaps"),
-            table: derived("trace table"),
+            index: keys
+                .a
+                .as_ref()
+                .map(|a| std::array::from_fn(|slot| a.derive("trace index", slot as u32).cipher())),
             groups: keys
                 .a
                 .as_ref()

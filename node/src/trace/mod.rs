@@ -5,13 +5,15 @@
 //! sealed bytes into views.
 //!
 //! ```text
-//! segment = header frame, block*, footer frame        (a segment cut by a crash has no footer)
+//! segment = header frame, block*, footer frame        (a segment cut by a crash has no footer; the last block
+//!           before the footer is of the index, and the footer names it)
 //! frame   = magic, length, Cap'n Proto payload, signature of capture's run key, checksum
 //! block   = clear header (fixed, little endian), sealed sections:
 //!             X   entry: time range, counts, link type          key A/index
 //!             A   column groups of the anonymized view          key A/group 0..5
 //!             R   real header bytes, sub-millisecond time       key R
 //!             P   everything else as captured, sub-us time      key P
+//!           or gap records, or a part of the index (`index/`)
 //! ```
 
 mod batch;
@@ -25,8 +27,10 @@ mod groups;
 mod header;
 pub mod hostile;
 mod ids;
+mod index;
 mod keys;
 mod layers;
+mod loaded;
 mod reader;
 mod scan;
 mod sealer;
@@ -41,11 +45,12 @@ mod tests;
 pub use batch::PacketBatch;
 pub use block::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, MAX_BLOCK_BYTES, SLOTS, Slot};
 pub use error::TraceError;
-pub use footer::{BlockTable, BlockTableEntry, EndReason, SegmentFooter};
+pub use footer::{EndReason, IndexPlace, SegmentFooter};
 pub use gap::{Gap, GapCause};
 pub use groups::{ColumnGroup, GroupSet};
 pub use header::{MAX_HEADER_BYTES, Predecessor, SegmentHeader};
 pub use ids::{ResumePoint, SegmentId, SourceId};
+pub use index::{BlockTable, BlockTableEntry, MAX_PART_FLOWS, PART_BLOCKS, SegmentIndex};
 pub use keys::{EpochKeys, ReadKeys, Retain, RunKey, SegmentKeys};
 pub use reader::{BlockRef, Damage, Opened, SegmentInfo, SegmentReader, WindowItem};
 pub use scan::{ScanEnd, ScanReport, scan};
@@ -57,7 +62,7 @@ pub use section::SealScratch;
 pub use templates::FrameTemplates;
 
 /// Version of the segment format that this code writes, and the only one that it reads.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// Largest captured packet in bytes: libpcap's own maximum snapshot length.
 pub const MAX_CAPTURE_BYTES: usize = 262_144;

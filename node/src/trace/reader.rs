@@ -2,14 +2,16 @@
 //! others. Must never open a section that the level does not include, even where a key is at hand.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use como_anonymize::{Anonymizer, DenyReason, Frames, LinkType, RawPacket, RowMeta, View, describe};
 use como_keys::aead::BlockCipher;
 use como_keys::signing::VerifyingKey;
 use como_policies::{AccessLevel, Window};
 
-use super::block::{BlockHeader, BlockKind, SLOTS, Slot};
+use super::block::{BlockHeader, BlockKind, SLOTS};
 use super::error::TraceError;
 use super::footer::SegmentFooter;
 use super::frame::{FOOTER, TAIL_BYTES};
@@ -18,6 +20,7 @@ use super::groups::{self, ColumnGroup, GroupSet, NS_PER_MS};
 use super::header::SegmentHeader;
 use super::keys::{Ciphers, ReadKeys};
 use super::layers::Layer;
+use super::loaded::Loaded;
 use super::scan::{self, ScanEnd, ScanReport};
 use super::sealer::{Entry, MAX_GAPS_PER_BLOCK, SLOT_ENTRY, SLOT_GROUPS, SLOT_P, SLOT_R};
 use super::section::{self, Place};
@@ -31,8 +34,10 @@ pub struct SegmentReader {
     footer_damage: Option<TraceError>,
     blocks_start: u64,
     blocks_end: u64,
-    ciphers: Ciphers,
+    pub(super) ciphers: Ciphers,
     audience: Option<Arc<Anonymizer>>,
+    /// Bytes of blocks read so far.
+    read_bytes: Arc<AtomicU64>,
 }
 
 /// A block of an opened segment.
@@ -114,6 +119,7 @@ impl SegmentReader {
             blocks_end,
             ciphers: Ciphers::new(&ReadKeys::default()),
             audience: None,
+            read_bytes: Arc::default(),
         })
     }
 
@@ -126,6 +132,12 @@ impl SegmentReader {
     /// The same, with the pseudonyms that level `headers` is shown with.
     pub fn with_audience(mut self, audience: Option<Arc<Anonymizer>>) -> Self {
         self.audience = audience;
+        self
+    }
+
+    /// The same, adding the bytes of blocks that it reads to a counter.
+    pub fn counting(mut self, read_bytes: Arc<AtomicU64>) -> Self {
+        self.read_bytes = read_bytes;
         self
     }
 
@@ -177,15 +189,11 @@ impl SegmentReader {
                 return None;
             }
             let start = position;
-            let what = match scan::block_header_at(&self.file, start) {
-                Ok(header) if start + header.total_bytes() <= self.blocks_end => {
-                    position += header.total_bytes();
-                    return Some(Ok(BlockRef {
-                        position: start,
-                        header,
-                    }));
+            let what = match self.block_at(start) {
+                Ok(block) => {
+                    position += block.header.total_bytes();
+                    return Some(Ok(block));
                 }
-                Ok(_) => TraceError::damaged(start, "the file ends inside a block"),
                 Err(what) => what,
             };
             let next = scan::next_block(&self.file, start + 1, self.blocks_end);
@@ -197,6 +205,21 @@ impl SegmentReader {
                 what,
             }))
         })
+    }
+
+    /// The block whose header lies at a position.
+    pub fn block_at(&self, position: u64) -> Result<BlockRef, TraceError> {
+        let header = scan::block_header_at(&self.file, position)?;
+        self.count(BLOCK_HEADER_BYTES as u64);
+        match position.checked_add(header.total_bytes()) {
+            Some(end) if end <= self.blocks_end => Ok(BlockRef { position, header }),
+            _ => Err(TraceError::damaged(position, "the file ends inside a block")),
+        }
+    }
+
+    /// Tells the operating system that a range of the file will be read soon. It may not care.
+    pub fn will_need(&self, position: u64, bytes: NonZeroU64) {
+        let _ = rustix::fs::fadvise(&self.file, position, Some(bytes), rustix::fs::Advice::WillNeed);
     }
 
     /// Whether all sections of a block are unchanged, as far as a hash without a key can tell.
@@ -226,6 +249,11 @@ impl SegmentReader {
         let (cipher, extra) = match (slot, block.header.kind) {
             (SLOT_ENTRY, BlockKind::Packets) => (ciphers.entry.as_ref(), block.header.fields()),
             (SLOT_ENTRY, BlockKind::Gaps) => (ciphers.gaps.as_ref(), block.header.fields()),
+            (slot, BlockKind::Index) => {
+                let cipher = ciphers.index.as_ref().and_then(|index| index.get(slot));
+                let extra = if slot == SLOT_ENTRY { block.header.fields() } else { Vec::new() };
+                (cipher, extra)
+            }
             (SLOT_R, _) => (ciphers.r.as_ref(), Vec::new()),
             (SLOT_P, _) => (ciphers.p.as_ref(), Vec::new()),
             _ => {
@@ -233,9 +261,9 @@ impl SegmentReader {
                 (groups.map(|groups| &groups[slot - SLOT_GROUPS]), Vec::new())
             }
         };
-        cipher
-            .map(|cipher| self.open_with(block, slot, cipher, &extra))
-            .transpose()
+        let Some(cipher) = cipher else { return Ok(None) };
+        let sections = self.load(block, &[slot])?;
+        self.open_slot(block, &sections, slot, cipher, &extra).map(Some)
     }
 
     /// Everything that touches a window of packet time, in the order of capture. `groups` says which
@@ -269,14 +297,16 @@ impl SegmentReader {
 
     /// The packets of a block at `anonymized` (the chosen groups), `headers` or `payload`.
     pub fn view(&self, block: &BlockRef, level: AccessLevel, groups: GroupSet) -> Result<View, TraceError> {
-        let entry = self.entry(block)?;
-        self.view_of(block, &entry, level, groups)
+        let sections = self.load(block, &slots_of(level, groups))?;
+        let entry = self.entry_of(block, &sections)?;
+        self.view_of(block, &sections, &entry, level, groups)
             .map_err(|error| locate(error, block.position))
     }
 
     /// The gap records of a block of gaps.
     pub fn gaps(&self, block: &BlockRef) -> Result<Vec<Gap>, TraceError> {
-        let plain = self.open_entry(block, &self.ciphers.gaps)?;
+        let sections = self.load(block, &[SLOT_ENTRY])?;
+        let plain = self.open_entry(block, &sections, &self.ciphers.gaps)?;
         let mut input = codec::Reader(&plain);
         let read = |input: &mut codec::Reader<'_>| {
             let count = input.u32()? as usize;
@@ -295,6 +325,9 @@ impl SegmentReader {
         level: AccessLevel,
         groups: GroupSet,
     ) -> Result<Vec<WindowItem>, TraceError> {
+        if block.header.kind == BlockKind::Index {
+            return Ok(Vec::new());
+        }
         if block.header.kind == BlockKind::Gaps {
             let touches = |gap: &Gap| gap.from_ns < window.to_ns && gap.to_ns >= window.from_ns;
             return Ok(self
@@ -309,28 +342,32 @@ impl SegmentReader {
         if entry.first_ns >= window.to_ns || entry.last_ns.saturating_add(NS_PER_MS) <= window.from_ns {
             return Ok(Vec::new());
         }
-        let view = self
-            .view_of(block, &entry, level, groups)
-            .map_err(|error| locate(error, block.position))?;
-        Ok(vec![WindowItem::View(Box::new(view))])
+        Ok(vec![WindowItem::View(Box::new(self.view(block, level, groups)?))])
     }
 
     fn view_of(
         &self,
         block: &BlockRef,
+        sections: &Loaded,
         entry: &Entry,
         level: AccessLevel,
         groups: GroupSet,
     ) -> Result<View, TraceError> {
         match level {
-            AccessLevel::Payload => self.payload(block, entry),
-            AccessLevel::Headers => self.headers(block, entry),
+            AccessLevel::Payload => self.payload(block, sections, entry),
+            AccessLevel::Headers => self.headers(block, sections, entry),
             // The levels below are computed from this view by the reader's caller.
-            _ => self.anonymized(block, entry, groups),
+            _ => self.anonymized(block, sections, entry, groups),
         }
     }
 
-    fn anonymized(&self, block: &BlockRef, entry: &Entry, groups: GroupSet) -> Result<View, TraceError> {
+    fn anonymized(
+        &self,
+        block: &BlockRef,
+        sections: &Loaded,
+        entry: &Entry,
+        groups: GroupSet,
+    ) -> Result<View, TraceError> {
         let rows = block.header.packets as usize;
         if rows as u64 > super::MAX_BLOCK_BYTES as u64 {
             return Err(TraceError::damaged(
@@ -346,7 +383,13 @@ impl SegmentReader {
             .into_iter()
             .filter(|group| groups.contains(*group))
         {
-            let plain = self.open_section(block, SLOT_GROUPS + group as usize, &ciphers[group as usize])?;
+            let plain = self.open_slot(
+                block,
+                sections,
+                SLOT_GROUPS + group as usize,
+                &ciphers[group as usize],
+                &[],
+            )?;
             match group {
                 // Frames are put together once all columns are there.
                 ColumnGroup::Rest => rest = plain,
@@ -368,13 +411,9 @@ impl SegmentReader {
         Ok(view)
     }
 
-    fn headers(&self, block: &BlockRef, entry: &Entry) -> Result<View, TraceError> {
-        let wanted = GroupSet::default()
-            .with(ColumnGroup::Time)
-            .with(ColumnGroup::Size)
-            .with(ColumnGroup::Kind);
-        let known = self.anonymized(block, entry, wanted)?;
-        let layer = self.layer(block, SLOT_R, "R", &self.ciphers.r)?;
+    fn headers(&self, block: &BlockRef, sections: &Loaded, entry: &Entry) -> Result<View, TraceError> {
+        let known = self.anonymized(block, sections, entry, HEADERS_GROUPS)?;
+        let layer = self.layer(block, sections, SLOT_R, "R", &self.ciphers.r)?;
         let audience = self.audience.as_ref().ok_or_else(|| TraceError::NoAudience {
             segment: self.header.segment.to_string(),
         })?;
@@ -393,13 +432,10 @@ impl SegmentReader {
         Ok(view)
     }
 
-    fn payload(&self, block: &BlockRef, entry: &Entry) -> Result<View, TraceError> {
-        let wanted = GroupSet::default()
-            .with(ColumnGroup::Time)
-            .with(ColumnGroup::Size);
-        let known = self.anonymized(block, entry, wanted)?;
-        let headers = self.layer(block, SLOT_R, "R", &self.ciphers.r)?;
-        let rest = self.layer(block, SLOT_P, "P", &self.ciphers.p)?;
+    fn payload(&self, block: &BlockRef, sections: &Loaded, entry: &Entry) -> Result<View, TraceError> {
+        let known = self.anonymized(block, sections, entry, PAYLOAD_GROUPS)?;
+        let headers = self.layer(block, sections, SLOT_R, "R", &self.ciphers.r)?;
+        let rest = self.layer(block, sections, SLOT_P, "P", &self.ciphers.p)?;
         let mut view = View::new(AccessLevel::Payload, known.link);
         let (mut head, mut tail) = (&headers.bytes[..], &rest.bytes[..]);
         let mut data = Vec::new();
@@ -445,6 +481,7 @@ impl SegmentReader {
     fn layer(
         &self,
         block: &BlockRef,
+        sections: &Loaded,
         slot: usize,
         name: &'static str,
         cipher: &Option<BlockCipher>,
@@ -457,54 +494,67 @@ impl SegmentReader {
         }
         let cipher = cipher.as_ref().ok_or_else(|| self.no_key(name))?;
         Layer::decode(
-            &self.open_section(block, slot, cipher)?,
+            &self.open_slot(block, sections, slot, cipher, &[])?,
             block.header.packets as usize,
         )
     }
 
     fn entry(&self, block: &BlockRef) -> Result<Entry, TraceError> {
-        Entry::decode(&self.open_entry(block, &self.ciphers.entry)?)
+        self.entry_of(block, &self.load(block, &[SLOT_ENTRY])?)
+    }
+
+    fn entry_of(&self, block: &BlockRef, sections: &Loaded) -> Result<Entry, TraceError> {
+        Entry::decode(&self.open_entry(block, sections, &self.ciphers.entry)?)
             .map_err(|error| locate(error, block.position))
     }
 
-    fn open_entry(&self, block: &BlockRef, cipher: &Option<BlockCipher>) -> Result<Vec<u8>, TraceError> {
-        let cipher = cipher.as_ref().ok_or_else(|| self.no_key("A"))?;
-        self.open_with(block, SLOT_ENTRY, cipher, &block.header.fields())
-    }
-
-    fn open_section(
+    fn open_entry(
         &self,
         block: &BlockRef,
-        slot: usize,
-        cipher: &BlockCipher,
+        sections: &Loaded,
+        cipher: &Option<BlockCipher>,
     ) -> Result<Vec<u8>, TraceError> {
-        self.open_with(block, slot, cipher, &[])
+        let cipher = cipher.as_ref().ok_or_else(|| self.no_key("A"))?;
+        self.open_slot(block, sections, SLOT_ENTRY, cipher, &block.header.fields())
     }
 
-    fn open_with(
+    /// Opens a loaded section; `extra` is further associated data.
+    pub(super) fn open_slot(
         &self,
         block: &BlockRef,
+        sections: &Loaded,
         slot: usize,
         cipher: &BlockCipher,
         extra: &[u8],
     ) -> Result<Vec<u8>, TraceError> {
-        let range = block.header.section_range(slot);
-        let bytes = scan::read_range(
-            &self.file,
-            block.position + range.start,
-            (range.end - range.start) as usize,
-        )?;
         let place = Place {
             segment: self.header.segment,
             number: block.header.number,
             slot,
         };
-        let lengths: Slot = block.header.slots[slot];
-        section::open(cipher, place, lengths, bytes, extra)
-            .map_err(|error| locate(error, block.position + range.start))
+        let position = block.position + block.header.section_range(slot).start;
+        section::open(
+            cipher,
+            place,
+            block.header.slots[slot],
+            sections.of(block, slot)?,
+            extra,
+        )
+        .map_err(|error| locate(error, position))
     }
 
-    fn no_key(&self, section: &'static str) -> TraceError {
+    /// Reads the wanted sections, neighbours at once.
+    pub(super) fn load(&self, block: &BlockRef, slots: &[usize]) -> Result<Loaded, TraceError> {
+        let loaded = Loaded::read(&self.file, block, slots)?;
+        self.count(loaded.bytes());
+        Ok(loaded)
+    }
+
+    fn count(&self, bytes: u64) {
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn no_key(&self, section: &'static str) -> TraceError {
         TraceError::NoKey {
             section,
             segment: self.header.segment.to_string(),
@@ -531,18 +581,31 @@ impl SegmentReader {
             blocks,
         })
     }
+}
 
-    /// The sealed table of the blocks, with which a reader finds those of a window without reading all.
-    pub fn table(&self) -> Result<Option<super::BlockTable>, TraceError> {
-        let Some(footer) = &self.footer else {
-            return Ok(None);
-        };
-        let cipher = self.ciphers.table.as_ref().ok_or_else(|| self.no_key("A"))?;
-        footer
-            .open_table(cipher)
-            .map(Some)
-            .map_err(|error| locate(error, self.blocks_end))
-    }
+/// Column groups that a view at `headers` takes beside section R.
+const HEADERS_GROUPS: GroupSet = GroupSet::NONE
+    .with(ColumnGroup::Time)
+    .with(ColumnGroup::Size)
+    .with(ColumnGroup::Kind);
+/// Column groups that a view at `payload` takes beside sections R and P.
+const PAYLOAD_GROUPS: GroupSet = GroupSet::NONE.with(ColumnGroup::Time).with(ColumnGroup::Size);
+
+/// The sections that a view is made of.
+fn slots_of(level: AccessLevel, groups: GroupSet) -> Vec<usize> {
+    let (groups, layers): (_, &[usize]) = match level {
+        AccessLevel::Payload => (PAYLOAD_GROUPS, &[SLOT_R, SLOT_P]),
+        AccessLevel::Headers => (HEADERS_GROUPS, &[SLOT_R]),
+        _ => (groups, &[]),
+    };
+    let columns = ColumnGroup::ALL
+        .into_iter()
+        .filter(|group| groups.contains(*group))
+        .map(|group| SLOT_GROUPS + group as usize);
+    std::iter::once(SLOT_ENTRY)
+        .chain(columns)
+        .chain(layers.iter().copied())
+        .collect()
 }
 
 fn find_footer(

@@ -45,16 +45,21 @@ pub(crate) fn epoch_keys(epoch: u32, identities: &[Identity]) -> EpochKeys {
 
 impl Sample {
     pub fn new(retain: Retain, batches: &[PacketBatch]) -> Self {
-        Self::build(retain, batches, &[])
+        Self::build(retain, batches, &[], PART_BLOCKS as u32)
+    }
+
+    /// With a part of the index after every `part_blocks` blocks.
+    pub fn indexed(retain: Retain, batches: &[PacketBatch], part_blocks: u32) -> Self {
+        Self::build(retain, batches, &[], part_blocks)
     }
 
     pub fn with_gaps(retain: Retain, gaps: &[Gap]) -> Self {
-        Self::build(retain, &[batch(0, 3)], gaps)
+        Self::build(retain, &[batch(0, 3)], gaps, PART_BLOCKS as u32)
     }
 
     pub fn traffic(retain: Retain, blocks: u64, packets: u64) -> Self {
         let batches: Vec<PacketBatch> = (0..blocks).map(|block| batch(block * packets, packets)).collect();
-        Self::build(retain, &batches, &[])
+        Self::build(retain, &batches, &[], PART_BLOCKS as u32)
     }
 
     pub fn reader(&self) -> SegmentReader {
@@ -70,7 +75,7 @@ impl Sample {
         file
     }
 
-    fn build(retain: Retain, batches: &[PacketBatch], gaps: &[Gap]) -> Self {
+    fn build(retain: Retain, batches: &[PacketBatch], gaps: &[Gap], part_blocks: u32) -> Self {
         let node = SigningKey::generate();
         let run = node_keys(&node);
         let identities: Vec<Identity> = (0..3).map(|_| Identity::generate()).collect();
@@ -90,11 +95,11 @@ impl Sample {
             number: 0,
             sequence: 1,
         };
-        let mut put = |block: SealedBlock| {
-            ledger.add(&block);
-            bytes.extend_from_slice(&block.bytes);
-        };
         for batch in batches {
+            if at.number % (part_blocks + 1) == part_blocks {
+                bytes.extend_from_slice(&ledger.seal_index(at, ResumePoint::default(), false).unwrap());
+                at.number += 1;
+            }
             let view = build(
                 AccessLevel::Anonymized,
                 LinkType(batch.link),
@@ -110,17 +115,23 @@ impl Sample {
                 templates: &FrameTemplates::of_view(&view),
                 header_len: &header_len,
             };
-            put(sealer
+            let block = sealer
                 .seal_packets(at, batch, &parts, &mut SealScratch::default())
-                .unwrap());
+                .unwrap();
+            ledger.add(&block);
+            bytes.extend_from_slice(&block.bytes);
             at = BlockPosition {
                 number: at.number + 1,
                 sequence: at.sequence + 1,
             };
         }
         if !gaps.is_empty() {
-            put(sealer.seal_gaps(at, ResumePoint::default(), gaps).unwrap());
+            let block = sealer.seal_gaps(at, ResumePoint::default(), gaps).unwrap();
+            ledger.add(&block);
+            bytes.extend_from_slice(&block.bytes);
+            at.number += 1;
         }
+        bytes.extend_from_slice(&ledger.seal_index(at, ResumePoint::default(), true).unwrap());
         bytes.extend_from_slice(&ledger.close(EndReason::Stop).0);
         let reader = SegmentReader::open({
             let mut file = tempfile::tempfile().unwrap();

@@ -10,9 +10,11 @@ use como_keys::digest::{Hasher, blake3};
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader};
 use super::error::TraceError;
 use super::footer::SegmentFooter;
-use super::frame::FOOTER;
+use super::frame::{FOOTER, HEADER};
 use super::header::{MAX_HEADER_BYTES, SegmentHeader};
 
+/// Bytes of a header frame with three wrapped keys, and room; a longer one is read with a second call.
+const USUAL_HEADER_BYTES: usize = 8 << 10;
 /// Bytes read at once while looking for the next block after damage.
 const SEARCH_BYTES: usize = 1 << 20;
 
@@ -108,7 +110,10 @@ pub fn scan(file: &File) -> Result<ScanReport, TraceError> {
 
 /// The header of a segment, its self-signature checked, and its length.
 pub(super) fn read_header(file: &File) -> Result<(SegmentHeader, u64), TraceError> {
-    let bytes = read_up_to(file, 0, MAX_HEADER_BYTES)?;
+    let mut bytes = read_up_to(file, 0, USUAL_HEADER_BYTES)?;
+    if !HEADER.is_whole(&bytes) {
+        bytes = read_up_to(file, 0, MAX_HEADER_BYTES)?;
+    }
     let (header, length) = SegmentHeader::decode(&bytes)?;
     Ok((header, length as u64))
 }

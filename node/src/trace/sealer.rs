@@ -3,14 +3,16 @@
 //! one number, and never touches the disk: what it makes goes to storage.
 
 use como_anonymize::Columns;
+use como_keys::aead::BlockCipher;
 use como_keys::digest::{Hasher, blake3};
 
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, MAX_BLOCK_BYTES, SLOTS, Slot};
 use super::codec::{put_u32, put_u64};
-use super::footer::{BlockTable, BlockTableEntry, EndReason, SegmentFooter};
+use super::footer::{EndReason, IndexPlace, SegmentFooter};
 use super::gap::Gap;
 use super::groups::{self, ColumnGroup, NS_PER_MS};
 use super::header::{Predecessor, SegmentHeader};
+use super::index::{self, BlockFlows, BlockTable, BlockTableEntry, Bloom, INDEX_SLOTS, PartBuilder};
 use super::keys::{Ciphers, EpochKeys, Retain, RunKey, SegmentKeys};
 use super::section::{self, Place, SealScratch};
 use super::templates::FrameTemplates;
@@ -67,9 +69,17 @@ pub struct SealedBlock {
     /// Header and sections, as they go to the file.
     pub bytes: Vec<u8>,
     entry: BlockTableEntry,
+    flows: BlockFlows,
+    section_bytes: [u64; 3],
     captured_bytes: u64,
     lost_packets: u64,
     unknown_losses: u32,
+}
+
+/// Bytes of sections A, R and P among the slots of a block.
+fn section_bytes(slots: &[Slot; SLOTS]) -> [u64; 3] {
+    let [a, r, p] = [0..SLOT_R, SLOT_R..SLOT_P, SLOT_P..SLOTS];
+    [a, r, p].map(|section| slots[section].iter().map(|slot| u64::from(slot.sealed)).sum())
 }
 
 /// Seals the blocks of one segment. Shared by the worker threads.
@@ -106,7 +116,14 @@ pub struct SegmentLedger {
     ciphers: Ciphers,
     position: u64,
     hasher: Hasher,
+    source: SourceId,
     table: BlockTable,
+    part: PartBuilder,
+    filter: Bloom,
+    /// Numbers of blocks of which the levels above see more than the index does.
+    opaque: Vec<u32>,
+    index: IndexPlace,
+    section_bytes: [u64; 3],
     packets: u64,
     wire_bytes: u64,
     captured_bytes: u64,
@@ -218,7 +235,13 @@ impl LedgerStart {
             ciphers: Ciphers::new(&self.keys.read_keys()),
             position: frame.len() as u64,
             hasher: Hasher::new(),
+            source: self.header.source,
             table: BlockTable::default(),
+            part: PartBuilder::new(0),
+            filter: Bloom::of_segment(),
+            opaque: Vec::new(),
+            index: IndexPlace::default(),
+            section_bytes: [0; 3],
             packets: 0,
             wire_bytes: 0,
             captured_bytes: 0,
@@ -289,6 +312,8 @@ impl SegmentSealer {
         self.finish(header, &entry.encode(), &self.ciphers.entry, scratch, &mut bytes)?;
         Ok(SealedBlock {
             bytes,
+            flows: index::summarize(batch, parts.columns, parts.header_len),
+            section_bytes: section_bytes(&slots),
             captured_bytes: entry.captured_bytes,
             entry: BlockTableEntry {
                 position: 0,
@@ -335,6 +360,8 @@ impl SegmentSealer {
         self.finish(header, &plain, &self.ciphers.gaps, &mut scratch, &mut bytes)?;
         Ok(SealedBlock {
             bytes,
+            flows: BlockFlows::default(),
+            section_bytes: [0; 3],
             entry: BlockTableEntry {
                 position: 0,
                 kind: BlockKind::Gaps,
@@ -368,7 +395,7 @@ impl SegmentSealer {
         &self,
         mut header: BlockHeader,
         entry: &[u8],
-        cipher: &Option<como_keys::aead::BlockCipher>,
+        cipher: &Option<BlockCipher>,
         scratch: &mut SealScratch,
         bytes: &mut Vec<u8>,
     ) -> Result<(), TraceError> {
@@ -404,14 +431,12 @@ impl SegmentSealer {
 impl SegmentLedger {
     /// Takes account of the next block, in order.
     pub fn add(&mut self, block: &SealedBlock) {
-        // The header holds the hash of the sections: hashing headers hashes everything.
-        self.hasher
-            .update(&blake3(&block.bytes[..super::BLOCK_HEADER_BYTES]));
-        self.table.0.push(BlockTableEntry {
-            position: self.position,
-            ..block.entry
-        });
-        self.position += block.bytes.len() as u64;
+        if block.flows.is_opaque() {
+            self.opaque.push(self.table.0.len() as u32);
+        }
+        self.account(&block.bytes, block.entry);
+        self.part.add(&block.flows, &mut self.filter);
+        (0..3).for_each(|section| self.section_bytes[section] += block.section_bytes[section]);
         self.packets += u64::from(block.entry.packets);
         self.wire_bytes += block.entry.wire_bytes;
         self.captured_bytes += block.captured_bytes;
@@ -419,15 +444,103 @@ impl SegmentLedger {
         self.unknown_losses += block.unknown_losses;
     }
 
+    /// Seals the next block of the index, which covers all blocks since the one before; due after at most
+    /// [`super::PART_BLOCKS`] of them, and as the last block of the segment. The source continues at `resume`.
+    pub fn seal_index(
+        &mut self,
+        at: BlockPosition,
+        resume: ResumePoint,
+        last: bool,
+    ) -> Result<Vec<u8>, TraceError> {
+        let part = std::mem::replace(&mut self.part, PartBuilder::new(at.number.saturating_add(1)));
+        let mut plain = part.encode();
+        if last {
+            plain[index::SLOT_TABLE] = self.table.encode();
+            self.filter.fold();
+            plain[index::SLOT_FILTER] = index::encode_segment(&self.filter, &self.opaque);
+        }
+        let ciphers = self.ciphers.index.as_ref().expect("a ledger has A's keys");
+        let place = |slot| Place {
+            segment: self.segment,
+            number: at.number,
+            slot,
+        };
+        let mut header = BlockHeader {
+            kind: BlockKind::Index,
+            number: at.number,
+            packets: 0,
+            sequence: at.sequence,
+            source: self.source,
+            offset_after: resume.offset,
+            first_packet: resume.next_packet,
+            slots: [Slot::default(); SLOTS],
+            body_hash: [0; 32],
+        };
+        let mut scratch = SealScratch::default();
+        let mut behind = Vec::new();
+        for slot in index::SLOT_HEAD + 1..INDEX_SLOTS {
+            if plain[slot].is_empty() {
+                continue; // A slot without bytes is absent.
+            }
+            scratch.plain = std::mem::take(&mut plain[slot]);
+            header.slots[slot] =
+                section::append(&ciphers[slot], place(slot), &mut scratch, &mut behind, |_| {
+                    Vec::new()
+                });
+        }
+        // The head comes first and is sealed last, as the entry of a block of packets.
+        let mut bytes = vec![0; BLOCK_HEADER_BYTES];
+        scratch.plain = std::mem::take(&mut plain[index::SLOT_HEAD]);
+        let head = &ciphers[index::SLOT_HEAD];
+        section::append(head, place(index::SLOT_HEAD), &mut scratch, &mut bytes, |slot| {
+            header.slots[index::SLOT_HEAD] = slot;
+            header.fields()
+        });
+        bytes.append(&mut behind);
+        if header.total_bytes() > MAX_BLOCK_BYTES as u64 {
+            return Err(TraceError::Limit {
+                what: "a block",
+                limit: MAX_BLOCK_BYTES as u64,
+            });
+        }
+        header.body_hash = blake3(&bytes[BLOCK_HEADER_BYTES..]);
+        bytes[..BLOCK_HEADER_BYTES].copy_from_slice(&header.encode());
+        self.section_bytes[0] += bytes.len() as u64;
+        self.index = IndexPlace {
+            position: self.position,
+            hash: blake3(&bytes[..BLOCK_HEADER_BYTES]),
+        };
+        self.account(
+            &bytes,
+            BlockTableEntry {
+                position: self.position,
+                kind: BlockKind::Index,
+                first_ns: 0,
+                last_ns: 0,
+                packets: 0,
+                wire_bytes: 0,
+            },
+        );
+        Ok(bytes)
+    }
+
+    fn account(&mut self, bytes: &[u8], entry: BlockTableEntry) {
+        // The header holds the hash of the sections: hashing headers hashes everything.
+        self.hasher.update(&blake3(&bytes[..BLOCK_HEADER_BYTES]));
+        self.table.0.push(BlockTableEntry {
+            position: self.position,
+            ..entry
+        });
+        self.position += bytes.len() as u64;
+    }
+
     /// Bytes of the file so far.
     pub fn bytes(&self) -> u64 {
         self.position
     }
 
-    /// The footer frame, and how the next segment names this one.
+    /// The footer frame, and how the next segment names this one. The last block was the index's last.
     pub fn close(self, reason: EndReason) -> (Vec<u8>, Predecessor) {
-        let table_cipher = self.ciphers.table.as_ref().expect("a ledger has A's keys");
-        let (table, table_plain) = self.table.seal(self.segment, table_cipher);
         let packets = || {
             self.table
                 .0
@@ -445,9 +558,9 @@ impl SegmentLedger {
             first_ns: packets().map(|entry| entry.first_ns).min().unwrap_or(0),
             last_ns: packets().map(|entry| entry.last_ns).max().unwrap_or(0),
             blocks_hash: self.hasher.finish(),
-            table,
-            table_plain,
+            index: self.index,
             reason,
+            section_bytes: self.section_bytes,
         };
         let frame = footer.encode(&self.run);
         let predecessor = Predecessor {

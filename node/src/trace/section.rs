@@ -100,6 +100,7 @@ pub(super) fn append(
 }
 
 /// Seals a section of its own, outside of a block. `extra` is further associated data.
+#[cfg(test)]
 pub(super) fn seal(cipher: &BlockCipher, place: Place, plain: Vec<u8>, extra: &[u8]) -> (Vec<u8>, Slot) {
     let mut scratch = SealScratch {
         plain,

@@ -176,3 +176,83 @@ fn payload_gives_every_packet_back_as_it_was() {
     assert_eq!(node.catalog()["captured_bytes"], bytes as u64);
     node.stop();
 }
+
+#[test]
+fn a_needle_costs_a_few_blocks_of_the_trace_in_whoever_s_names() {
+    let mut site = Deployment::new()
+        .capture(30_000, 11)
+        .retain("payload")
+        .mode("private");
+    let ann = site.partner("ann", "payload", false);
+    let real = look_at(site.generated());
+    let node = site.start();
+    node.ingested();
+    // A conversation of few packets between two hosts.
+    let of_flow = |seen: &Seen, of: &Seen| {
+        let there =
+            (&seen.source, &seen.destination) == (&of.source, &of.destination) && seen.ports == of.ports;
+        let back = (&seen.destination, &seen.source) == (&of.source, &of.destination)
+            && seen.ports == of.ports.map(|(from, to)| (to, from));
+        seen.protocol == of.protocol && (there || back)
+    };
+    let is_few = |of: &&Seen| {
+        let packets = real.iter().filter(|seen| of_flow(seen, of)).count();
+        of.protocol == 6 && of.source.len() == 4 && (4..12).contains(&packets)
+    };
+    let needle = real.iter().find(is_few).expect("a short conversation");
+    let at: Vec<usize> = (0..real.len()).filter(|at| of_flow(&real[*at], needle)).collect();
+
+    let filter = |seen: &Seen| {
+        let host = |address: &[u8]| address.iter().map(u8::to_string).collect::<Vec<_>>().join(".");
+        let (from, to) = seen.ports.expect("TCP");
+        let (source, destination) = (host(&seen.source), host(&seen.destination));
+        format!("tcp and host {source} and host {destination} and port {from} and port {to}")
+    };
+    let trace_bytes: u64 = node.catalog()["stored_bytes"]
+        .as_u64()
+        .expect("bytes of the trace");
+    for level in ["anonymized", "headers", "payload"] {
+        let all = format!("{level}-all.como");
+        ann.trace(&["--all", "--level", level], &all).ok();
+        let shown = open_packets(&ann, &ann.path(&all));
+        let shown: Vec<Seen> = shown
+            .frames
+            .iter()
+            .zip(&shown.ts_ns)
+            .map(|(frame, ts_ns)| look(*ts_ns, frame))
+            .collect();
+        let expected: Vec<&Seen> = at.iter().map(|at| &shown[*at]).collect();
+        let name = format!("{level}.como");
+        ann.trace(
+            &["--all", "--level", level, "--filter", &filter(expected[0])],
+            &name,
+        )
+        .ok();
+        let found = open_packets(&ann, &ann.path(&name));
+        let found: Vec<Seen> = found
+            .frames
+            .iter()
+            .zip(&found.ts_ns)
+            .map(|(frame, ts_ns)| look(*ts_ns, frame))
+            .collect();
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{level}");
+
+        let ended = node.audited("query_ended");
+        let [.., all, few] = ended.as_slice() else {
+            panic!("two queries have ended: {ended:?}")
+        };
+        let of = |query: &serde_json::Value, what: &str| query[what].as_u64().expect("a count of bytes");
+        let (scanned, read) = (of(all, "bytes_read"), of(few, "bytes_read"));
+        assert!(
+            scanned <= trace_bytes,
+            "{level}: {scanned} of {trace_bytes} bytes"
+        );
+        assert!(
+            read * 4 < scanned,
+            "{level}: {read} bytes read, {scanned} for all packets"
+        );
+        // What is estimated must not tell what a filter finds.
+        assert_eq!(of(all, "bytes_estimated"), of(few, "bytes_estimated"));
+    }
+    node.stop();
+}

@@ -14,8 +14,8 @@ use super::worker::Job;
 use super::{EpochKeysFn, PipelineConfig, PipelineError};
 use crate::capture::source::{Event, PacketSource, Progress, SourcePacket};
 use crate::trace::{
-    BlockPosition, EndReason, EpochKeys, Gap, GapCause, MAX_GAPS_PER_BLOCK, PacketBatch, ResumePoint, RunKey,
-    SegmentPlan, SegmentSealer, SegmentStart,
+    BlockPosition, EndReason, EpochKeys, Gap, GapCause, MAX_GAPS_PER_BLOCK, PART_BLOCKS, PacketBatch,
+    ResumePoint, RunKey, SegmentPlan, SegmentSealer, SegmentStart,
 };
 
 pub(super) struct Dispatch {
@@ -47,6 +47,8 @@ struct OpenSegment {
     keys: EpochKeys,
     sealer: Arc<SegmentSealer>,
     blocks: u32,
+    /// Blocks since the last of the index.
+    unindexed: usize,
     captured_bytes: u64,
 }
 
@@ -219,7 +221,7 @@ impl Dispatch {
         if careful {
             self.control.wait_acknowledged(sequence);
         }
-        Ok(())
+        self.index_if_due()
     }
 
     fn flush_gaps(&mut self) -> Result<(), PipelineError> {
@@ -240,6 +242,36 @@ impl Dispatch {
         let block = segment.sealer.seal_gaps(at, self.dispatched, &gaps)?;
         self.done
             .send(Done::block(sequence, segment.sealer.segment(), block))
+            .map_err(|_| PipelineError::ThreadDied)?;
+        self.index_if_due()
+    }
+
+    /// After each block: the index stands behind the blocks that it covers.
+    fn index_if_due(&mut self) -> Result<(), PipelineError> {
+        let Some(segment) = &mut self.segment else {
+            return Ok(());
+        };
+        segment.unindexed += 1;
+        if segment.unindexed < PART_BLOCKS {
+            return Ok(());
+        }
+        segment.unindexed = 0;
+        self.index(false)
+    }
+
+    /// Takes the place of a block of the index, which the ordering thread fills.
+    fn index(&mut self, last: bool) -> Result<(), PipelineError> {
+        let sequence = self.next_sequence();
+        let Some(segment) = &mut self.segment else {
+            return Ok(());
+        };
+        let at = BlockPosition {
+            number: segment.blocks,
+            sequence,
+        };
+        segment.blocks += 1;
+        self.done
+            .send(Done::index(at, self.dispatched, last))
             .map_err(|_| PipelineError::ThreadDied)
     }
 
@@ -310,15 +342,18 @@ impl Dispatch {
             keys,
             sealer: Arc::new(sealer),
             blocks: 0,
+            unindexed: 0,
             captured_bytes: 0,
         });
         Ok(())
     }
 
     fn close_segment(&mut self, reason: EndReason) -> Result<(), PipelineError> {
-        if self.segment.take().is_none() {
+        if self.segment.is_none() {
             return Ok(());
         }
+        self.index(true)?;
+        self.segment = None;
         let sequence = self.next_sequence();
         self.done
             .send(Done::close(sequence, reason))

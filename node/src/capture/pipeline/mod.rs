@@ -156,8 +156,8 @@ impl Pipeline {
             permit_back.send(()).expect("there is room for every permit");
         }
         let (job_out, job_in) = sync_channel(in_flight);
-        // A block may open a segment and close another.
-        let (done_out, done_in) = sync_channel(3 * in_flight);
+        // A block may open a segment and close another, and the index may be due for both.
+        let (done_out, done_in) = sync_channel(5 * in_flight);
         let (item_out, items) = sync_channel(in_flight);
         let (spare_out, spares) = sync_channel(in_flight);
         let jobs = Arc::new(Mutex::new(job_in));

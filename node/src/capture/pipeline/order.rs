@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use super::PipelineError;
-use super::control::Control;
+use super::control::{Control, Counters};
 use super::views::{LiveParts, ViewSink};
 use crate::trace::{
-    EndReason, ItemBody, LedgerStart, Predecessor, SealedBlock, SealedItem, SegmentId, SegmentLedger,
-    SourceId,
+    BlockPosition, EndReason, ItemBody, LedgerStart, Predecessor, ResumePoint, SealedBlock, SealedItem,
+    SegmentId, SegmentLedger, SourceId, TraceError,
 };
 
 /// Something finished, with its place in the sequence.
@@ -23,7 +23,15 @@ pub(super) struct Done {
 enum Step {
     Open(Box<LedgerStart>),
     Block(SegmentId, SealedBlock),
+    Index(Box<IndexStep>),
     Close(EndReason),
+}
+
+/// A block of the index is due.
+struct IndexStep {
+    at: BlockPosition,
+    resume: ResumePoint,
+    last: bool,
 }
 
 impl Done {
@@ -40,6 +48,15 @@ impl Done {
             sequence,
             live: None,
             step: Step::Block(segment, block),
+        }
+    }
+
+    /// A block of the index, made here because it sums up the blocks before it; `last`: of its segment.
+    pub fn index(at: BlockPosition, resume: ResumePoint, last: bool) -> Self {
+        Self {
+            sequence: at.sequence,
+            live: None,
+            step: Step::Index(Box::new(IndexStep { at, resume, last })),
         }
     }
 
@@ -92,17 +109,21 @@ impl Order {
             early.insert(done.sequence, done);
             while let Some(done) = early.remove(&next) {
                 next += 1;
-                if self.emit(done).is_err() {
+                match self.emit(done) {
+                    Ok(()) => {}
                     // Nobody takes items any more: let the other threads run dry.
-                    self.control.stop();
-                    return Ok(());
+                    Err(Ended::Gone) => {
+                        self.control.stop();
+                        return Ok(());
+                    }
+                    Err(Ended::Failed(error)) => return Err(error.into()),
                 }
             }
         }
         Ok(())
     }
 
-    fn emit(&mut self, done: Done) -> Result<(), Gone> {
+    fn emit(&mut self, done: Done) -> Result<(), Ended> {
         let sequence = done.sequence;
         let (segment, body) = match done.step {
             Step::Open(start) => {
@@ -122,6 +143,14 @@ impl Order {
                 let _ = self.permits.try_send(());
                 (segment, ItemBody::Block(block.bytes))
             }
+            Step::Index(step) => {
+                let Some((segment, ledger)) = &mut self.ledger else {
+                    return Ok(());
+                };
+                let bytes = ledger.seal_index(step.at, step.resume, step.last)?;
+                Counters::add(&self.control.counters.sealed_bytes, bytes.len() as u64);
+                (*segment, ItemBody::Block(bytes))
+            }
             Step::Close(reason) => {
                 let Some((segment, ledger)) = self.ledger.take() else {
                     return Ok(());
@@ -137,9 +166,20 @@ impl Order {
                 segment,
                 body,
             })
-            .map_err(|_| Gone)
+            .map_err(|_| Ended::Gone)
     }
 }
 
-/// The receiver of the items was dropped.
-struct Gone;
+/// Why no item follows.
+enum Ended {
+    /// The receiver of the items was dropped.
+    Gone,
+    /// A block of the index cannot be sealed.
+    Failed(TraceError),
+}
+
+impl From<TraceError> for Ended {
+    fn from(error: TraceError) -> Self {
+        Self::Failed(error)
+    }
+}

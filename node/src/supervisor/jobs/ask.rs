@@ -116,7 +116,7 @@ impl Supervisor {
         let filter_level = filter_level(view_level, scope.level);
         scope.filter = self.check_filter(&scope.filter, filter_level, scope.window)?;
         check_filterable(view_level, scope.level, &scope.filter)?;
-        let estimate = self.estimate(scope.window);
+        let estimate = self.estimate(scope.window, read_level(view_level, scope.level, &scope.filter));
         let id = hex::encode(como_keys::random::<16>());
         let about = Circumstances {
             level: Some(scope.level),
@@ -188,6 +188,7 @@ impl Job {
             state: State::Queued,
             created_ns: now_ns(),
             estimate: asked.estimate,
+            read_bytes: 0,
             reused: false,
             recipients: vec![recipient],
             header: None,

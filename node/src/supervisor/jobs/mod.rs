@@ -77,6 +77,8 @@ pub(in crate::supervisor) struct Job {
     pub state: State,
     pub created_ns: u64,
     pub estimate: Estimate,
+    /// Bytes of the trace that its reader read: for the audit log, not for the asker.
+    read_bytes: u64,
     pub reused: bool,
     recipients: Vec<Vec<u8>>,
     header: Option<Arc<Header>>,

@@ -82,6 +82,7 @@ impl Supervisor {
             Role::Reader => {
                 job.reader_done = true;
                 job.totals.damaged = finished.get_damaged();
+                job.read_bytes = finished.get_read_bytes();
             }
             _ => {
                 job.totals.bytes = finished.get_bytes();
@@ -138,6 +139,7 @@ impl Supervisor {
         job.detail = detail.to_owned();
         job.fix = fix.to_owned();
         let (owner, totals) = (job.owner.clone(), job.totals);
+        let (bytes_estimated, bytes_read) = (job.estimate.bytes, job.read_bytes);
         if state == State::Done
             && let Some(job) = self.jobs.all.get(id)
             && let Err(error) = self.jobs.keep(job)
@@ -163,6 +165,8 @@ impl Supervisor {
             query: id,
             asker: &owner,
             state: &text,
+            bytes_estimated,
+            bytes_read,
             bytes: totals.bytes,
             packets: totals.packets,
             rows: totals.rows,

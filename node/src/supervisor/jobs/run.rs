@@ -93,7 +93,8 @@ impl Supervisor {
         } else {
             Vec::new()
         };
-        Ok((self.reader_start(job, &grants, &keys), gaps, epoch))
+        let index = self.index_filters(job, &grants, &keys);
+        Ok((self.reader_start(job, &grants, &keys, &index), gaps, epoch))
     }
 
     fn create_result(&self, id: &str) -> Result<File, Refusal> {

@@ -31,6 +31,19 @@ pub fn tcpdump_copy(trace: &Path, scratch: &Path) -> Result<Cost, String> {
     measure::command(as_ourselves(&mut command))
 }
 
+/// `tcpdump -r FILE -w OUT FILTER`: the packets that pass, out of all of them.
+pub fn tcpdump_filter(trace: &Path, filter: &str, scratch: &Path) -> Result<Cost, String> {
+    found("tcpdump")?;
+    let mut command = Command::new("tcpdump");
+    command
+        .arg("-n")
+        .arg("-r")
+        .arg(trace)
+        .arg("-w")
+        .arg(scratch.join("tcpdump.pcap"));
+    measure::command(as_ourselves(&mut command).arg(filter))
+}
+
 /// `cp`: the limit of everything that reads a file and writes one.
 pub fn cp(trace: &Path, scratch: &Path) -> Result<Cost, String> {
     measure::command(Command::new("cp").arg(trace).arg(scratch.join("copy")))

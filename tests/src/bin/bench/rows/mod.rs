@@ -7,6 +7,7 @@ mod cipher;
 mod ingest;
 mod modules;
 mod pending;
+mod retrieval;
 
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,7 @@ type Group = (&'static [&'static str], fn(&Bench) -> Vec<Row>);
 const GROUPS: &[Group] = &[
     (ingest::NAMES, ingest::rows),
     (archive::NAMES, archive::rows),
+    (retrieval::NAMES, retrieval::rows),
     (cipher::NAMES, cipher::rows),
     (anonymize::NAMES, anonymize::rows),
     (pending::NAMES, pending::rows),

@@ -8,11 +8,7 @@ use crate::row::{Aim, Peer, Row};
 pub const NAMES: &[&str] = &[
     "live capture, 100-900 k packets/s, lost",
     "live capture, 100-900 k packets/s, cores",
-    "one flow in 4 GB, cold cache",
-    "one flow in 1, 4, 16 GB, per GB",
-    "1 % of a window, cached",
     "whole window back to pcap",
-    "index, of captured bytes",
     "host's share per packet and module",
     "traffic, topports, flowcount in the sandbox",
     "on-demand topaddr, re-keyed",
@@ -36,34 +32,10 @@ const PENDING: [Pending; NAMES.len()] = [
         "a load generator for a veth pair, and the peers on the other end",
     ),
     (
-        "ms",
-        Some("tcpdump -r"),
-        Aim::AtMost(100.0),
-        "a 4 GB trace, a dropped page cache, and an index to find one flow by",
-    ),
-    (
-        "ms/GB",
-        None,
-        Aim::AtMost(2.0),
-        "traces of 1, 4 and 16 GB, and an index to find one flow by",
-    ),
-    (
-        "packets/s",
-        Some("tcpdump -r"),
-        Aim::RatioAtLeast(1.0),
-        "a filter that selects 1 % of any given trace",
-    ),
-    (
         "bytes/s",
         Some("open + decompress alone, 2 cores"),
         Aim::RatioAtLeast(0.7),
         "`como-node trace export`, and the bare loop beside it",
-    ),
-    (
-        "bytes/byte",
-        Some("stenographer: 0.047"),
-        Aim::AtMost(0.01),
-        "an index in the trace",
     ),
     (
         "ns/packet",

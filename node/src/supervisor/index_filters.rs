@@ -1,0 +1,91 @@
+//! A question's filter in the names of the index. The index of the trace is written under the node's own pseudonyms; the
+//! reader gets the few that the filter names, and never a key that would make others.
+
+use std::collections::BTreeMap;
+
+use como_anonymize::Anonymizer;
+use como_anonymize::filter::{Filter, Names};
+use como_keys::mapping::MappingKey;
+use como_policies::AccessLevel;
+
+use super::Supervisor;
+use super::grants::SegmentGrant;
+use super::jobs::Job;
+
+impl Supervisor {
+    /// The filter of a job under the node's pseudonyms, for each mapping epoch of its segments in which it can be said:
+    /// canonical text, which passes all that the filter passes and perhaps more. An epoch that is missing is scanned.
+    pub(super) fn index_filters(
+        &self,
+        job: &Job,
+        grants: &[SegmentGrant],
+        audience: &[(u32, MappingKey)],
+    ) -> BTreeMap<u32, String> {
+        let level = job.filter_level();
+        let filter = match Filter::parse(&job.filter) {
+            Ok(filter) if !filter.is_any() && level >= AccessLevel::Anonymized => filter,
+            _ => return BTreeMap::new(),
+        };
+        let epochs = grants.iter().map(|grant| grant.segment.mapping_epoch);
+        let in_epoch = |epoch| {
+            let key = match level {
+                AccessLevel::Anonymized => audience.iter().find(|(of, _)| *of == epoch).map(|(_, key)| key),
+                _ => self.keyring.mapping_key_if_present(epoch),
+            };
+            translated(&filter, level, key, !audience.is_empty()).map(|filter| filter.canonical())
+        };
+        let mut found: BTreeMap<u32, Option<String>> = BTreeMap::new();
+        for epoch in epochs {
+            found.entry(epoch).or_insert_with(|| in_epoch(epoch));
+        }
+        found
+            .into_iter()
+            .filter_map(|(epoch, filter)| Some((epoch, filter?)))
+            .collect()
+    }
+}
+
+/// `key` is the audience's at `anonymized`, the node's above.
+fn translated(
+    filter: &Filter,
+    level: AccessLevel,
+    key: Option<&MappingKey>,
+    has_audience: bool,
+) -> Option<Filter> {
+    if !filter.names_pseudonyms_at(AccessLevel::Anonymized) {
+        return Some(filter.clone()); // It means the same in all names.
+    }
+    match (level, key) {
+        (AccessLevel::Anonymized, None) if !has_audience => Some(filter.clone()),
+        (AccessLevel::Anonymized, Some(key)) => filter.under_node(Names::Audience(&Anonymizer::new(key))),
+        (_, Some(key)) => filter.under_node(Names::Real(&Anonymizer::new(key))),
+        (_, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_translated_where_a_key_says_how_and_else_nothing_is_looked_up() {
+        let key = MappingKey::from_bytes(&[3; 32]);
+        let host = Filter::parse("host 192.0.2.1").unwrap();
+        let tcp = Filter::parse("tcp and port 443").unwrap();
+        use AccessLevel::{Anonymized, Headers};
+        for level in [Anonymized, Headers] {
+            assert_eq!(translated(&tcp, level, None, true), Some(tcp.clone()), "{level}");
+            assert_eq!(translated(&host, level, None, true), None, "{level}");
+            assert_ne!(
+                translated(&host, level, Some(&key), true),
+                Some(host.clone()),
+                "{level}"
+            );
+        }
+        assert_eq!(translated(&host, Anonymized, None, false), Some(host.clone()));
+        // What the audience is shown leads back to what the node stores.
+        let map = Anonymizer::new(&key);
+        let stored = translated(&host, Headers, Some(&key), true).unwrap();
+        assert_eq!(stored.under_node(Names::Audience(&map)), Some(host));
+    }
+}
