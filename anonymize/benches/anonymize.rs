@@ -1,8 +1,6 @@
 //! Micro benchmarks of the hot path. Timing lives here, never in tests.
 
-use como_anonymize::{
-    Anonymizer, CryptoPan4, CryptoPan6, Filter, LinkType, RawPacket, build, dissect, rekey,
-};
+use como_anonymize::{Anonymizer, CryptoPan4, Filter, LinkType, RawPacket, build, dissect, rekey};
 use como_keys::mapping::MappingKey;
 use como_policies::AccessLevel;
 use divan::counter::ItemsCount;

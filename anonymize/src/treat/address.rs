@@ -52,7 +52,7 @@ pub(super) const RULES: &[FieldRule] = &[
 ];
 
 /// An address of either family.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Address {
     V4(u32),
     V6(u128),
@@ -67,28 +67,50 @@ impl Default for Address {
 impl Anonymizer {
     /// The pseudonym of an IPv4 address.
     pub fn map_v4(&self, address: u32) -> u32 {
-        self.keys.ipv4.map(address)
+        self.map_v4_few([address])[0]
+    }
+
+    /// The pseudonyms of a header's addresses.
+    pub(super) fn map_v4_few<const N: usize>(&self, addresses: [u32; N]) -> [u32; N] {
+        let known = addresses.map(|address| self.memory.ipv4.find(address));
+        if known.iter().all(Option::is_some) {
+            return known.map(Option::unwrap_or_default);
+        }
+        let mapped = self.keys.ipv4.map_few(addresses);
+        for (address, mapped) in addresses.into_iter().zip(mapped) {
+            self.memory.ipv4.keep(address, mapped);
+        }
+        mapped
     }
 
     /// The pseudonym of an IPv6 address.
     pub fn map_v6(&self, address: u128) -> u128 {
-        if self.keys.ipv6_whole {
-            return self.keys.ipv6_prefix.map(address);
-        }
-        let (prefix, interface) = split(address);
-        let mapped = self.keys.ipv6_prefix.map_prefix(prefix);
-        join(mapped, self.keys.ipv6_interface.map64(interface, prefix))
+        self.map_v6_few([address])[0]
     }
 
-    pub(super) fn map_v6_pair(&self, addresses: [u128; 2]) -> [u128; 2] {
+    /// The pseudonyms of a header's addresses.
+    pub(super) fn map_v6_few<const N: usize>(&self, addresses: [u128; N]) -> [u128; N] {
+        let key = |address| <[u64; 2]>::from(split(address));
+        let known = addresses.map(|address| self.memory.ipv6.find(key(address)));
+        if known.iter().all(Option::is_some) {
+            return known.map(|known| known.map_or(0, |[prefix, interface]| join(prefix, interface)));
+        }
+        let mapped = self.compute_v6(addresses);
+        for (address, mapped) in addresses.into_iter().zip(mapped) {
+            self.memory.ipv6.keep(key(address), key(mapped));
+        }
+        mapped
+    }
+
+    fn compute_v6<const N: usize>(&self, addresses: [u128; N]) -> [u128; N] {
         if self.keys.ipv6_whole {
             return addresses.map(|address| self.keys.ipv6_prefix.map(address));
         }
-        let [src, dst] = addresses.map(split);
-        let prefixes = [src.0, dst.0];
+        let prefixes = addresses.map(|address| split(address).0);
+        let interfaces = addresses.map(|address| split(address).1);
         let mapped = self.keys.ipv6_prefix.map_few_prefixes(prefixes);
-        let interfaces = self.keys.ipv6_interface.map64_few([src.1, dst.1], prefixes);
-        [join(mapped[0], interfaces[0]), join(mapped[1], interfaces[1])]
+        let interfaces = self.keys.ipv6_interface.map64_few(interfaces, prefixes);
+        std::array::from_fn(|at| join(mapped[at], interfaces[at]))
     }
 
     /// Replaces every IPv4 address by its pseudonym: many at once cost less.

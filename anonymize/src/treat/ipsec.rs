@@ -38,10 +38,15 @@ impl Anonymizer {
         out[4..8].copy_from_slice(&sequence.wrapping_sub(offset).to_be_bytes());
     }
 
-    /// The keyed offset of one direction of one flow; `selector` is its ports or its index, `space` which.
+    /// The keyed offset of one direction of one flow; `selector` is its key or its index, `space` which.
     pub(super) fn sequence_offset(&self, src: Address, dst: Address, selector: u32, space: u8) -> u32 {
+        self.sequence_block(src, dst, selector, space) as u32
+    }
+
+    /// 128 pseudo-random bits of an ordered pair of ends.
+    pub(super) fn sequence_block(&self, src: Address, dst: Address, selector: u32, space: u8) -> u128 {
         let last = u128::from(selector) << 32 | u128::from(space);
-        let output = match (src, dst) {
+        match (src, dst) {
             (Address::V4(src), Address::V4(dst)) => self
                 .keys
                 .sequence_v4
@@ -53,8 +58,7 @@ impl Anonymizer {
             }
             // No packet has two families.
             _ => 0,
-        };
-        output as u32
+        }
     }
 }
 
