@@ -36,7 +36,7 @@ use como_keys::mapping::MappingKey;
 
 use crate::checksum::fix_checksums;
 use crate::deny::DenyReason;
-use crate::dissect::{Dissection, Layer, LayerKind, dissect};
+use crate::dissect::{Dissection, Layer, LayerKind};
 use crate::fields::FieldRule;
 use crate::packet::LinkType;
 use address::Address;
@@ -105,7 +105,9 @@ impl Anonymizer {
     /// layout of the packet's headers, ends with them, and its length fields stay as on the wire; its checksums
     /// are those of the packet with a payload of zeros.
     pub fn anonymize(&self, link: LinkType, data: &[u8], out: &mut Vec<u8>) -> Outcome {
-        self.anonymize_dissected(data, &dissect(link, data), out)
+        let mut dissection = Dissection::new();
+        dissection.read(link, data);
+        self.anonymize_dissected(data, &dissection, out)
     }
 
     /// The same for a packet that is already dissected. `dissection` must be that of `data`.

@@ -173,6 +173,11 @@ fn stands_as_a_packet(view: &View, found: &Dissection) {
     assert_eq!(partner.columns.deny, [0]);
     let meta = RowMeta::of_row(&view.columns.row(0).expect("one row"));
     let row = describe(&meta, view.link, output);
+    assert_eq!(
+        view.columns.row(0),
+        Some(row),
+        "the row of the packet's own dissection is that of the output"
+    );
     let mut back = output.clone();
     let found = dissect(view.link, &back);
     strip(&found, &mut back);
