@@ -44,7 +44,8 @@ impl Anonymizer {
         let mut key = 0;
         if flags & GRE_KEY != 0 {
             key = be32(real, at);
-            out[at..at + 4].copy_from_slice(&self.keys.gre_key.map32(key, 0).to_be_bytes());
+            let pseudonym = self.memory.gre_key.of(key, |key| self.keys.gre_key.map32(key, 0));
+            out[at..at + 4].copy_from_slice(&pseudonym.to_be_bytes());
             at += 4;
         }
         if flags & GRE_SEQUENCE != 0 {

@@ -12,12 +12,21 @@ const IPV4_ADDRESSES: usize = 1 << 14;
 const IPV6_ADDRESSES: usize = 1 << 11;
 /// MAC addresses (24 bytes each).
 const MACS: usize = 1 << 10;
+/// Directions of IPv6 flows (64 bytes each), whose offsets take three blocks one after the other.
+const IPV6_FLOWS: usize = 1 << 10;
+/// Identifiers of tunnels and associations, of each kind (8 bytes each), which take eight.
+const IDENTIFIERS: usize = 1 << 10;
 
-/// What one anonymizer remembers: about 250 KiB.
+/// What one anonymizer remembers: about 350 KiB.
 pub(super) struct Memory {
     pub ipv4: Pairs,
-    pub ipv6: Memo<2>,
-    pub mac: Memo<1>,
+    pub ipv6: Memo<2, 2>,
+    pub mac: Memo<1, 1>,
+    pub ipv6_flow: Memo<5, 2>,
+    pub spi: Pairs,
+    pub teid: Pairs,
+    pub gre_key: Pairs,
+    pub sctp_tag: Pairs,
 }
 
 impl Memory {
@@ -26,6 +35,11 @@ impl Memory {
             ipv4: Pairs::new(IPV4_ADDRESSES),
             ipv6: Memo::new(IPV6_ADDRESSES),
             mac: Memo::new(MACS),
+            ipv6_flow: Memo::new(IPV6_FLOWS),
+            spi: Pairs::new(IDENTIFIERS),
+            teid: Pairs::new(IDENTIFIERS),
+            gre_key: Pairs::new(IDENTIFIERS),
+            sctp_tag: Pairs::new(IDENTIFIERS),
         }
     }
 }
@@ -45,6 +59,15 @@ impl Pairs {
         (pair != 0 && (pair >> 32) as u32 == key).then_some(pair as u32)
     }
 
+    /// What was kept, or what `compute` gives, which is kept.
+    pub fn of(&self, key: u32, compute: impl FnOnce(u32) -> u32) -> u32 {
+        self.find(key).unwrap_or_else(|| {
+            let value = compute(key);
+            self.keep(key, value);
+            value
+        })
+    }
+
     pub fn keep(&self, key: u32, value: u32) {
         let pair = u64::from(key) << 32 | u64::from(value);
         self.slot(key).store(pair, Ordering::Relaxed);
@@ -61,40 +84,39 @@ impl Drop for Pairs {
     }
 }
 
-/// Pairs of `WORDS` words each.
-pub(super) struct Memo<const WORDS: usize>(Box<[Slot<WORDS>]>);
+/// Pairs of `KEY` and `VALUE` words.
+pub(super) struct Memo<const KEY: usize, const VALUE: usize>(Box<[Slot<KEY, VALUE>]>);
 
 /// A sequence lock (Boehm, "Can seqlocks get along with programming language memory models?", 2012): its version is odd
 /// while somebody writes, and 0 before anybody did. Who meets a writer goes without.
-struct Slot<const WORDS: usize> {
+struct Slot<const KEY: usize, const VALUE: usize> {
     version: AtomicU64,
-    key: [AtomicU64; WORDS],
-    value: [AtomicU64; WORDS],
+    key: [AtomicU64; KEY],
+    value: [AtomicU64; VALUE],
 }
 
-impl<const WORDS: usize> Memo<WORDS> {
+impl<const KEY: usize, const VALUE: usize> Memo<KEY, VALUE> {
     /// `slots`: a power of two.
     fn new(slots: usize) -> Self {
         let empty = |_| Slot {
             version: AtomicU64::new(0),
-            key: [const { AtomicU64::new(0) }; WORDS],
-            value: [const { AtomicU64::new(0) }; WORDS],
+            key: [const { AtomicU64::new(0) }; KEY],
+            value: [const { AtomicU64::new(0) }; VALUE],
         };
         Memo((0..slots).map(empty).collect())
     }
 
-    pub fn find(&self, key: [u64; WORDS]) -> Option<[u64; WORDS]> {
+    pub fn find(&self, key: [u64; KEY]) -> Option<[u64; VALUE]> {
         let slot = &self.0[slot_of(key, self.0.len())];
         let version = slot.version.load(Ordering::Acquire);
-        let words = |of: &[AtomicU64; WORDS]| std::array::from_fn(|at| of[at].load(Ordering::Relaxed));
-        let (found, value): ([u64; WORDS], _) = (words(&slot.key), words(&slot.value));
+        let (found, value) = (words(&slot.key), words(&slot.value));
         fence(Ordering::Acquire);
         let is_whole =
             version != 0 && version.is_multiple_of(2) && slot.version.load(Ordering::Relaxed) == version;
         (is_whole && found == key).then_some(value)
     }
 
-    pub fn keep(&self, key: [u64; WORDS], value: [u64; WORDS]) {
+    pub fn keep(&self, key: [u64; KEY], value: [u64; VALUE]) {
         let slot = &self.0[slot_of(key, self.0.len())];
         let version = slot.version.load(Ordering::Relaxed);
         let is_ours = version.is_multiple_of(2)
@@ -106,20 +128,28 @@ impl<const WORDS: usize> Memo<WORDS> {
             return;
         }
         fence(Ordering::Release);
-        for at in 0..WORDS {
-            slot.key[at].store(key[at], Ordering::Relaxed);
-            slot.value[at].store(value[at], Ordering::Relaxed);
-        }
+        set(&slot.key, key);
+        set(&slot.value, value);
         slot.version.store(version + 2, Ordering::Release);
     }
 }
 
-impl<const WORDS: usize> Drop for Memo<WORDS> {
+impl<const KEY: usize, const VALUE: usize> Drop for Memo<KEY, VALUE> {
     fn drop(&mut self) {
         for slot in &self.0 {
             wipe(&slot.key);
             wipe(&slot.value);
         }
+    }
+}
+
+fn words<const N: usize>(of: &[AtomicU64; N]) -> [u64; N] {
+    std::array::from_fn(|at| of[at].load(Ordering::Relaxed))
+}
+
+fn set<const N: usize>(of: &[AtomicU64; N], to: [u64; N]) {
+    for (word, value) in of.iter().zip(to) {
+        word.store(value, Ordering::Relaxed);
     }
 }
 
@@ -146,6 +176,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::Anonymizer;
+    use super::super::address::Address;
+    use super::super::ipsec::PORTS;
     use super::*;
 
     /// More addresses than slots, in an order that comes back to them: what is remembered is what is computed.
@@ -172,12 +204,20 @@ mod tests {
             let [a, b, c, d] = spread(n).to_be_bytes();
             let mac = [2, a, b, c, d, 7];
             assert_eq!(anonymizer.map_mac(mac), anonymizer.compute_mac(mac));
+            let (src, dst) = (Address::V6(wide(n)), Address::V6(wide(n / 2)));
+            let again = anonymizer.sequence_block(src, dst, n, PORTS);
+            assert_eq!(again, anonymizer.compute_sequence_block(src, dst, n, PORTS));
+            let spi = anonymizer
+                .memory
+                .spi
+                .of(n, |spi| anonymizer.keys.spi.map32(spi, 0));
+            assert_eq!(spi, anonymizer.keys.spi.map32(n, 0));
         }
     }
 
     #[test]
     fn nothing_is_found_that_was_not_kept() {
-        let (pairs, memo) = (Pairs::new(4), Memo::<2>::new(4));
+        let (pairs, memo) = (Pairs::new(4), Memo::<2, 2>::new(4));
         for key in 0..100 {
             assert_eq!((pairs.find(key), memo.find([0, key.into()])), (None, None));
         }
@@ -190,7 +230,7 @@ mod tests {
         /// Many keys in few slots: what is found is what was kept last under that very key.
         #[test]
         fn a_slot_tells_of_its_own_key_alone(keys in prop::collection::vec((0u32..64, any::<u32>()), 0..200)) {
-            let (pairs, memo) = (Pairs::new(8), Memo::<2>::new(8));
+            let (pairs, memo) = (Pairs::new(8), Memo::<2, 2>::new(8));
             let mut last = std::collections::HashMap::new();
             for (key, value) in keys {
                 let wide = [u64::from(key), u64::from(!key)];
@@ -208,7 +248,7 @@ mod tests {
     /// Threads that write the same slots all the time: nobody reads half of one pair and half of another.
     #[test]
     fn no_pair_is_torn() {
-        let memo = Memo::<2>::new(2);
+        let memo = Memo::<2, 2>::new(2);
         let value = |key: [u64; 2]| key.map(|word| word.wrapping_mul(0x0101_0101_0101_0101) ^ 0x5a);
         thread::scope(|scope| {
             for thread in 0..4u64 {
