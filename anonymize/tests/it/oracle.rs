@@ -23,6 +23,7 @@ pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 /// The input of the fuzz target that is this packet; `None` for a link type that it does not try.
+#[allow(dead_code, reason = "`como-regenerate seeds` uses it")]
 pub fn input(link: LinkType, data: &[u8]) -> Option<Vec<u8>> {
     let choice = LINKS.iter().position(|known| *known == link.0)?;
     Some([&[choice as u8], data].concat())

@@ -84,8 +84,8 @@ impl Treatment {
         let mut frame = Vec::with_capacity(256);
         let mut dissection = Dissection::new();
         let mut interface = None;
+        counts.take(batch);
         for packet in batch.packets() {
-            counts.take(&packet);
             frame.clear();
             // A packet that makes dissection panic is one packet lost, not the capture.
             let shown = catch_unwind(AssertUnwindSafe(|| {
@@ -157,11 +157,11 @@ impl Treatment {
         let Work {
             batch, flows, counts, ..
         } = work;
+        counts.take(batch);
         let links: BTreeSet<u32> = batch.packets().map(|packet| packet.link).collect();
         for link in links {
             let mut view = View::new(AccessLevel::Anonymized, LinkType(link));
             for packet in batch.packets().filter(|packet| packet.link == link) {
-                counts.take(&packet);
                 let raw = RawPacket {
                     ts_ns: packet.ts_ns,
                     wire_len: packet.wire_len,
@@ -193,10 +193,25 @@ impl Treatment {
 }
 
 impl Counts {
-    fn take(&mut self, packet: &Packet<'_>) {
-        self.packets_in += 1;
-        self.captured_in += packet.data.len() as u64;
-        *self.links.entry(packet.link).or_default() += 1;
+    /// The packets of a batch as they came. Those of one link type follow each other.
+    fn take(&mut self, batch: &Batch) {
+        self.packets_in += batch.len() as u64;
+        let mut run = (0, 0);
+        for packet in batch.packets() {
+            self.captured_in += packet.data.len() as u64;
+            if packet.link != run.0 {
+                self.add_link(run);
+                run = (packet.link, 0);
+            }
+            run.1 += 1;
+        }
+        self.add_link(run);
+    }
+
+    fn add_link(&mut self, (link, count): (u32, u64)) {
+        if count > 0 {
+            *self.links.entry(link).or_default() += count;
+        }
     }
 
     /// Adds what became of others.

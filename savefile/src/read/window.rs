@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Bytes read at once.
-const CHUNK_BYTES: usize = 1 << 18;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// A buffered reader that gives whole records without copying them out.
 pub(super) struct Window<R> {

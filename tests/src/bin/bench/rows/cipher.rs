@@ -82,8 +82,8 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
     )
     .try_into()
     .expect("three sides, three costs");
-    let v4: Figure = v4.map(|cost| f64::from(ADDRESSES) / cost.wall_s);
-    let blocks_per_s = bare.map(|cost| f64::from(BLOCKS) / cost.wall_s);
+    let v4: Figure = v4.map(|cost| f64::from(ADDRESSES) / cost.cpu_s);
+    let blocks_per_s = bare.map(|cost| f64::from(BLOCKS) / cost.cpu_s);
     let limit = |name, blocks: f64| {
         let figure = blocks_per_s.clone().map(|rate| rate / blocks);
         Some(Peer { name, figure })
@@ -107,7 +107,7 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
         ),
         row(
             NAMES[2],
-            v6.map(|cost| f64::from(ADDRESSES_V6) / cost.wall_s),
+            v6.map(|cost| f64::from(ADDRESSES_V6) / cost.cpu_s),
             limit("AES blocks/s / 54", BLOCKS_V6),
             Aim::RatioAtLeast(AIM_OF_CIPHER),
             "48 blocks of the prefix, and the six rounds of the interface id; no result is kept",
