@@ -294,14 +294,17 @@ impl Sum {
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         // 32-bit words into 64-bit lanes: no carry can be lost below 2^32 words, and the sum of 32-bit
         // big-endian words is congruent to that of 16-bit ones modulo 2^16 - 1.
-        let mut chunks = bytes.chunks_exact(4);
-        let mut sum = 0u64;
-        for chunk in &mut chunks {
-            sum += u64::from(u32::from_be_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]));
-        }
-        let mut last = [0u8; 4];
-        let rest = chunks.remainder();
-        last[..rest.len()].copy_from_slice(rest);
+        let (words, rest) = bytes.as_chunks::<4>();
+        let sum: u64 = words
+            .iter()
+            .map(|word| u64::from(u32::from_be_bytes(*word)))
+            .sum();
+        let last = match *rest {
+            [a, b, c] => [a, b, c, 0],
+            [a, b] => [a, b, 0, 0],
+            [a] => [a, 0, 0, 0],
+            _ => [0; 4],
+        };
         self.0 = fold32(self.0) + fold32(sum) + u64::from(u32::from_be_bytes(last));
         self
     }

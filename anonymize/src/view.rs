@@ -5,10 +5,10 @@ use como_policies::AccessLevel;
 
 use crate::columns::{Column, Columns, PacketRow};
 use crate::deny::DenyReason;
-use crate::dissect::dissect;
+use crate::dissect::{Dissection, dissect};
 use crate::fields::{FieldRule, NONE};
 use crate::packet::{LinkType, RawPacket};
-use crate::row::{RowMeta, describe};
+use crate::row::{RowMeta, describe, describe_dissected};
 use crate::treat::{Anonymizer, Outcome};
 
 /// The packet as a whole.
@@ -56,6 +56,9 @@ pub(crate) const RULES: &[FieldRule] = &[
         ],
     ),
 ];
+
+/// Rows that are appended to the columns together.
+const ROWS_AT_ONCE: usize = 64;
 
 /// A batch of packets at one level: columns for computing, frames for export.
 #[derive(Clone)]
@@ -185,30 +188,67 @@ impl View {
 
     /// Treats one raw packet at the view's level and appends it. `anonymizer` is needed at `anonymized` and `headers`.
     pub fn push_packet(&mut self, packet: &RawPacket<'_>, anonymizer: Option<&Anonymizer>) {
-        let dissection = dissect(packet.link, packet.data);
-        let mut meta = RowMeta::of_packet(packet, &dissection);
+        let row = self.frame_of(packet, anonymizer, &mut Dissection::new());
+        self.columns.push(&row);
+    }
+
+    /// Treats raw packets, as [`View::push_packet`] does each.
+    pub fn push_packets<'a>(
+        &mut self,
+        packets: impl IntoIterator<Item = RawPacket<'a>>,
+        anonymizer: Option<&Anonymizer>,
+    ) {
+        let mut dissection = Dissection::new();
+        let mut rows = Vec::with_capacity(ROWS_AT_ONCE);
+        for packet in packets {
+            rows.push(self.frame_of(&packet, anonymizer, &mut dissection));
+            if rows.len() == ROWS_AT_ONCE {
+                self.columns.extend(&rows);
+                rows.clear();
+            }
+        }
+        self.columns.extend(&rows);
+    }
+
+    /// Appends the frame of one raw packet, and gives its row.
+    fn frame_of(
+        &mut self,
+        packet: &RawPacket<'_>,
+        anonymizer: Option<&Anonymizer>,
+        dissection: &mut Dissection,
+    ) -> PacketRow {
+        dissection.read(packet.link, packet.data);
+        let mut meta = RowMeta::of_packet(packet, dissection);
         meta.ts_ns -= packet.ts_ns % self.level.grain_ns();
-        let start = self.frames.bytes.len();
+        let bytes = &mut self.frames.bytes;
+        let start = bytes.len();
         if packet.link != self.link {
             meta.deny = DenyReason::UnknownLinkType.as_u8();
         }
+        let mut is_treated = false;
         match (self.level, anonymizer) {
             _ if packet.link != self.link => {}
-            (AccessLevel::Payload, _) => self.frames.bytes.extend_from_slice(packet.data),
+            (AccessLevel::Payload, _) => bytes.extend_from_slice(packet.data),
             (AccessLevel::Headers, Some(anonymizer)) => {
-                anonymizer.show_headers(packet.data, &dissection, &mut self.frames.bytes);
+                anonymizer.show_headers(packet.data, dissection, bytes);
             }
             (AccessLevel::Anonymized, Some(anonymizer)) => {
-                let outcome =
-                    anonymizer.anonymize_dissected(packet.data, &dissection, &mut self.frames.bytes);
-                if let Outcome::Denied(reason) = outcome {
-                    meta.deny = reason.as_u8();
+                match anonymizer.anonymize_dissected(packet.data, dissection, bytes) {
+                    Outcome::Denied(reason) => meta.deny = reason.as_u8(),
+                    Outcome::Framed { .. } => is_treated = true,
                 }
             }
             // Levels below have no packet view, and no pseudonyms can be made without keys.
             _ => {}
         }
-        self.close_frame(&meta, start);
+        self.frames.close();
+        let frame = &self.frames.bytes[start..];
+        if is_treated && !frame.is_empty() {
+            dissection.follow(self.link, frame);
+            describe_dissected(&meta, frame, dissection)
+        } else {
+            describe(&meta, self.link, frame)
+        }
     }
 
     /// Appends what level `headers` shows of captured header bytes, as section R keeps them. Time, length, reason,
@@ -243,9 +283,7 @@ pub fn build<'a>(
     anonymizer: Option<&Anonymizer>,
 ) -> View {
     let mut view = View::new(level, link);
-    for packet in packets {
-        view.push_packet(&packet, anonymizer);
-    }
+    view.push_packets(packets, anonymizer);
     view
 }
 

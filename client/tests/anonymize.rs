@@ -195,3 +195,50 @@ fn a_damaged_capture_is_written_up_to_the_damage_and_ends_with_4() {
     assert_eq!(report["output"]["format"], "pcapng");
     assert_eq!(report["output"]["bytes"], out.len());
 }
+
+/// What other tools mean by a flag differs between them and between their versions: one takes a file of keys where the
+/// next takes a filter, or a key itself. Here each of them is refused, and nothing is written.
+#[test]
+fn p14_a_flag_that_is_not_ours_is_refused_and_none_is_guessed() {
+    let folder = folder();
+    for foreign in [
+        &["-f", "own.key"][..],
+        &["-F", "own.key"],
+        &["-c", "0123456789abcdef0123456789abcdef"],
+        &["-k", "own.key"],
+        &["-K", "0123456789abcdef0123456789abcdef"],
+        &["-s", "-d"],
+        &["--key", "own.key"],
+        &["--cryptopan-key", "own.key"],
+        &["--filter", "tcp"],
+        &["--leve", "payload"],
+        &["--seed=7"],
+    ] {
+        let output = run(
+            folder.path(),
+            &[&ANONYMIZED[..], foreign, &["in.pcap", "out.pcap"]].concat(),
+        );
+        let (code, told) = (output.status.code(), stderr(&output));
+        assert_eq!(code, Some(2), "{foreign:?}: {told}");
+        assert!(told.contains("unexpected argument"), "{foreign:?}: {told}");
+        assert!(!folder.path().join("out.pcap").exists(), "{foreign:?}");
+    }
+    // A key of one kind is not taken for one of the other.
+    fs::write(folder.path().join("other.key"), "42".repeat(32)).unwrap();
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(folder.path().join("other.key"), mode).unwrap();
+    for swapped in [
+        &["--key-file", "other.key"][..],
+        &["--key-file", "own.key", "--cryptopan-key-file", "own.key"],
+    ] {
+        let words = [
+            &["anonymize", "--level", "anonymized"],
+            swapped,
+            &["in.pcap", "out.pcap"],
+        ]
+        .concat();
+        let output = run(folder.path(), &words);
+        assert_eq!(output.status.code(), Some(9), "{swapped:?}: {}", stderr(&output));
+        assert!(!folder.path().join("out.pcap").exists(), "{swapped:?}");
+    }
+}

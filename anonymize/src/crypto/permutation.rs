@@ -1,8 +1,13 @@
 //! Keyed permutations of small domains: secret tables for up to 16 bits, Feistel networks above. All are
 //! bijections whatever the key; none depends on what was mapped before.
 
+use aes::Block;
+use aes::cipher::consts::U16;
+use aes::cipher::{BlockCipherEncBackend, BlockCipherEncClosure, BlockSizeUser};
 use zeroize::Zeroizing;
 
+use super::BLOCKS_IN_FLIGHT;
+use super::flips::{encrypt, words_mut};
 use super::prf::{KeyStream, Prf};
 
 /// Feistel rounds: Luby-Rackoff needs 4 against chosen ciphertext; the margin covers small halves.
@@ -74,24 +79,42 @@ impl AesFeistel {
         AesFeistel(Prf::new(key))
     }
 
-    /// Two 64-bit values at once, each under its own tweak.
-    pub(crate) fn map64_pair(&self, values: [u64; 2], tweaks: [u64; 2]) -> [u64; 2] {
+    /// Some 64-bit values at once, each under its own tweak.
+    pub(crate) fn map64_few<const N: usize>(&self, values: [u64; N], tweaks: [u64; N]) -> [u64; N] {
         let mut halves = values.map(|value| ((value >> 32) as u32, value as u32));
         for round in 0..ROUNDS_64 {
-            let input = |at: usize| {
-                u128::from(tweaks[at]) << 64 | u128::from(halves[at].1) << 32 | u128::from(round) << 8
-            };
-            let mixed = self.0.pair([input(0), input(1)]);
-            for (half, mixed) in halves.iter_mut().zip(mixed) {
-                *half = (half.1, half.0 ^ mixed as u32);
+            let mut inputs = [0; N];
+            for ((input, tweak), half) in inputs.iter_mut().zip(tweaks).zip(halves) {
+                *input = u128::from(tweak) << 64 | u128::from(half.1) << 32 | u128::from(round) << 8;
+            }
+            for (half, mixed) in halves.iter_mut().zip(self.0.few(inputs)) {
+                *half = (half.1, half.0 ^ (mixed >> 32) as u32);
             }
         }
         halves.map(|(left, right)| u64::from(left) << 32 | u64::from(right))
     }
 
-    /// One 64-bit value.
-    pub(crate) fn map64(&self, value: u64, tweak: u64) -> u64 {
-        self.map64_pair([value; 2], [tweak; 2])[0]
+    /// Replaces many 64-bit values, each under its own tweak: a round of all of them at once, then the next.
+    pub(crate) fn map64_all(&self, values: &mut [u64], tweaks: &[u64]) {
+        for (values, tweaks) in values
+            .chunks_mut(BLOCKS_IN_FLIGHT)
+            .zip(tweaks.chunks(BLOCKS_IN_FLIGHT))
+        {
+            let (mut left, mut right) = ([0; WORDS], [0; WORDS]);
+            for (at, (value, tweak)) in values.iter().zip(tweaks).enumerate() {
+                right[2 * at] = u64::from_le_bytes(tweak.to_be_bytes());
+                right[2 * at + 1] = u64::from((*value as u32).swap_bytes());
+                left[2 * at + 1] = u64::from(((*value >> 32) as u32).swap_bytes());
+            }
+            self.0.with(Rounds {
+                left: &mut left,
+                right: &mut right,
+            });
+            for (at, value) in values.iter_mut().enumerate() {
+                let half = |of: &[u64; WORDS]| u64::from((of[2 * at + 1] as u32).swap_bytes());
+                *value = half(&left) << 32 | half(&right);
+            }
+        }
     }
 
     /// The value that [`AesFeistel::map64`] gives this image under the same tweak.
@@ -99,7 +122,7 @@ impl AesFeistel {
         let (mut left, mut right) = ((image >> 32) as u32, image as u32);
         for round in (0..ROUNDS_64).rev() {
             let input = u128::from(tweak) << 64 | u128::from(left) << 32 | u128::from(round) << 8;
-            (left, right) = (right ^ self.0.block(input) as u32, left);
+            (left, right) = (right ^ (self.0.block(input) >> 32) as u32, left);
         }
         u64::from(left) << 32 | u64::from(right)
     }
@@ -117,6 +140,54 @@ impl AesFeistel {
 
 /// Rounds over 32-bit halves: fewer do, the halves being wide.
 const ROUNDS_64: u32 = 6;
+/// Words of a batch: the tweak in each block's first, half and round in its second.
+const WORDS: usize = 2 * BLOCKS_IN_FLIGHT;
+/// Where halves stand in these words. A table, so that loops over a batch are over words that lie side by side.
+static HALF: [u64; WORDS] = {
+    let mut mask = [0; WORDS];
+    let mut at = 1;
+    while at < WORDS {
+        mask[at] = 0xffff_ffff;
+        at += 2;
+    }
+    mask
+};
+
+/// All rounds of a batch of 64-bit values. `right` has the tweaks too: it is the cipher's input but for the round.
+struct Rounds<'a> {
+    left: &'a mut [u64; WORDS],
+    right: &'a mut [u64; WORDS],
+}
+
+impl BlockSizeUser for Rounds<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for Rounds<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        let Rounds { left, right } = self;
+        for round in 0..ROUNDS_64 {
+            let number = (round << 8).swap_bytes();
+            let number = u64::from(number) << 32 | u64::from(number);
+            let mut blocks = [Block::default(); BLOCKS_IN_FLIGHT];
+            for ((input, right), half) in words_mut(&mut blocks).iter_mut().zip(right.iter()).zip(&HALF) {
+                *input = (right | number & half << 32).to_le_bytes();
+            }
+            encrypt(backend, &mut blocks);
+            for (((mixed, left), right), half) in words_mut(&mut blocks)
+                .iter()
+                .zip(left.iter_mut())
+                .zip(right.iter_mut())
+                .zip(&HALF)
+            {
+                let before = *right;
+                *right = before & !half | *left ^ u64::from_le_bytes(*mixed) & half;
+                *left = before & half;
+            }
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -146,15 +217,30 @@ mod tests {
     #[test]
     fn one_bit_in_changes_half_of_the_bits_out() {
         let feistel = AesFeistel::new(&[3; 16]);
+        let map64 = |value, tweak| feistel.map64_few([value], [tweak])[0];
         let (mut flips, mut total) = (0, 0);
         for value in 0..200u64 {
             for bit in 0..64 {
-                flips += (feistel.map64(value, 5) ^ feistel.map64(value ^ 1 << bit, 5)).count_ones();
+                flips += (map64(value, 5) ^ map64(value ^ 1 << bit, 5)).count_ones();
                 total += 64;
             }
         }
         let rate = f64::from(flips) / f64::from(total);
         assert!((0.49..0.51).contains(&rate), "{rate}");
-        assert_ne!(feistel.map64(1, 5), feistel.map64(1, 6), "bound to the tweak");
+        assert_ne!(map64(1, 5), map64(1, 6), "bound to the tweak");
+    }
+
+    #[test]
+    fn many_at_once_equals_one_by_one() {
+        let feistel = AesFeistel::new(&[3; 16]);
+        let spread = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for count in [0, 1, 4, 63, 64, 130] {
+            let tweaks: Vec<u64> = (0..count).map(|n| spread(n + 1000)).collect();
+            let mut values: Vec<u64> = (0..count).map(spread).collect();
+            feistel.map64_all(&mut values, &tweaks);
+            for (n, (value, tweak)) in (0..count).zip(values.into_iter().zip(tweaks)) {
+                assert_eq!([value], feistel.map64_few([spread(n)], [tweak]), "{n} of {count}");
+            }
+        }
     }
 }

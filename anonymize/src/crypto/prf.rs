@@ -1,6 +1,7 @@
 //! One-block pseudo-random functions and a key stream, both on AES-128. Owns the cipher's interface.
 
-use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use aes::cipher::consts::U16;
+use aes::cipher::{BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit};
 use aes::{Aes128, Block};
 
 use super::BLOCKS_IN_FLIGHT;
@@ -17,17 +18,24 @@ impl Prf {
         Prf(Aes128::new(key.into()))
     }
 
+    /// One block.
     pub(crate) fn block(&self, input: u128) -> u128 {
-        let mut block = Block::from(input.to_be_bytes());
-        self.0.encrypt_block(&mut block);
-        u128::from_be_bytes(block.0)
+        self.few([input])[0]
     }
 
-    /// Two independent blocks, in flight together.
-    pub(crate) fn pair(&self, inputs: [u128; 2]) -> [u128; 2] {
-        let mut blocks = inputs.map(|input| Block::from(input.to_be_bytes()));
-        self.0.encrypt_blocks(&mut blocks);
-        blocks.map(|block| u128::from_be_bytes(block.0))
+    /// Some independent blocks, in flight together.
+    pub(crate) fn few<const N: usize>(&self, inputs: [u128; N]) -> [u128; N] {
+        let mut outputs = [0; N];
+        self.with(Few {
+            inputs,
+            outputs: &mut outputs,
+        });
+        outputs
+    }
+
+    /// What is done in the cipher's own code for the processor at hand.
+    pub(super) fn with(&self, work: impl BlockCipherEncClosure<BlockSize = U16>) {
+        self.0.encrypt_with_backend(work);
     }
 
     pub(crate) fn blocks(&self, blocks: &mut [Block]) {
@@ -40,6 +48,28 @@ impl Prf {
         batch[..rest.len()].copy_from_slice(rest);
         self.0.encrypt_blocks(&mut batch);
         rest.copy_from_slice(&batch[..rest.len()]);
+    }
+}
+
+/// Blocks that are put together in registers. Handed over in memory, a block that was written in two halves is read
+/// only when both have left the store buffer: 15 ns for each instead of 2.
+struct Few<'a, const N: usize> {
+    inputs: [u128; N],
+    outputs: &'a mut [u128; N],
+}
+
+impl<const N: usize> BlockSizeUser for Few<'_, N> {
+    type BlockSize = U16;
+}
+
+impl<const N: usize> BlockCipherEncClosure for Few<'_, N> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        for (output, input) in self.outputs.iter_mut().zip(self.inputs) {
+            let mut block = Block::from(input.to_be_bytes());
+            backend.encrypt_block((&mut block).into());
+            *output = u128::from_be_bytes(block.0);
+        }
     }
 }
 

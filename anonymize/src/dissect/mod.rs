@@ -128,8 +128,15 @@ pub struct Dissection {
     pub deny: Option<DenyReason>,
 }
 
+impl Default for Dissection {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Dissection {
-    fn new() -> Self {
+    /// That of no packet: no layers.
+    pub fn new() -> Self {
         let none = Layer {
             kind: LayerKind::Ethernet,
             quote_depth: 0,
@@ -142,6 +149,24 @@ impl Dissection {
             count: 0,
             header_len: 0,
             deny: None,
+        }
+    }
+
+    /// Dissects another captured packet in the place of this one: what [`dissect`] finds, without making room anew.
+    pub fn read(&mut self, link: LinkType, data: &[u8]) {
+        (self.count, self.header_len) = (0, 0);
+        // Offsets are 32 bits; captured packets end far below (libpcap's own limit is 256 KiB).
+        let data = &data[..data.len().min(u32::MAX as usize)];
+        let walk = Walk { data, found: self };
+        let result = walk.link(link);
+        self.deny = result.err();
+    }
+
+    /// From the dissection of a packet to that of the frame which it became at `anonymized`: a frame that ends where the
+    /// packet's headers did has the same layers, and only another is looked at.
+    pub fn follow(&mut self, link: LinkType, frame: &[u8]) {
+        if frame.is_empty() || frame.len() != self.header_len {
+            self.read(link, frame);
         }
     }
 
@@ -169,14 +194,7 @@ impl Dissection {
 /// Dissects a captured packet. Total: every input yields layers and, where something did not parse, a reason.
 pub fn dissect(link: LinkType, data: &[u8]) -> Dissection {
     let mut found = Dissection::new();
-    // Offsets are 32 bits; captured packets end far below (libpcap's own limit is 256 KiB).
-    let data = &data[..data.len().min(u32::MAX as usize)];
-    let walk = Walk {
-        data,
-        found: &mut found,
-    };
-    let result = walk.link(link);
-    found.deny = result.err();
+    found.read(link, data);
     found
 }
 

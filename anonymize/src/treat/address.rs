@@ -3,6 +3,7 @@
 //! addresses go through the map like all others; their class is told in a column of its own.
 
 use super::Anonymizer;
+use crate::crypto::BLOCKS_IN_FLIGHT;
 use crate::dissect::link::{ETHERTYPE_ARP, ETHERTYPE_IPV6};
 use crate::fields::{FieldRule, NONE, REAL};
 
@@ -51,7 +52,7 @@ pub(super) const RULES: &[FieldRule] = &[
 ];
 
 /// An address of either family.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Address {
     V4(u32),
     V6(u128),
@@ -66,17 +67,25 @@ impl Default for Address {
 impl Anonymizer {
     /// The pseudonym of an IPv4 address.
     pub fn map_v4(&self, address: u32) -> u32 {
-        self.keys.ipv4.map(address)
+        self.map_v4_few([address])[0]
+    }
+
+    /// The pseudonyms of a header's addresses.
+    pub(super) fn map_v4_few<const N: usize>(&self, addresses: [u32; N]) -> [u32; N] {
+        let known = addresses.map(|address| self.memory.ipv4.find(address));
+        if known.iter().all(Option::is_some) {
+            return known.map(Option::unwrap_or_default);
+        }
+        let mapped = self.keys.ipv4.map_few(addresses);
+        for (address, mapped) in addresses.into_iter().zip(mapped) {
+            self.memory.ipv4.keep(address, mapped);
+        }
+        mapped
     }
 
     /// The pseudonym of an IPv6 address.
     pub fn map_v6(&self, address: u128) -> u128 {
-        if self.keys.ipv6_whole {
-            return self.keys.ipv6_prefix.map(address);
-        }
-        let (prefix, interface) = split(address);
-        let mapped = self.keys.ipv6_prefix.map_prefix(prefix);
-        join(mapped, self.keys.ipv6_interface.map64(interface, prefix))
+        self.map_v6_few([address])[0]
     }
 
     /// The address that has this IPv4 pseudonym.
@@ -99,22 +108,58 @@ impl Anonymizer {
         if self.keys.ipv6_whole { 128 } else { 64 }
     }
 
-    pub(super) fn map_v6_pair(&self, addresses: [u128; 2]) -> [u128; 2] {
+    /// The pseudonyms of a header's addresses.
+    pub(super) fn map_v6_few<const N: usize>(&self, addresses: [u128; N]) -> [u128; N] {
+        let key = |address| <[u64; 2]>::from(split(address));
+        let known = addresses.map(|address| self.memory.ipv6.find(key(address)));
+        if known.iter().all(Option::is_some) {
+            return known.map(|known| known.map_or(0, |[prefix, interface]| join(prefix, interface)));
+        }
+        let mapped = self.compute_v6(addresses);
+        for (address, mapped) in addresses.into_iter().zip(mapped) {
+            self.memory.ipv6.keep(key(address), key(mapped));
+        }
+        mapped
+    }
+
+    fn compute_v6<const N: usize>(&self, addresses: [u128; N]) -> [u128; N] {
         if self.keys.ipv6_whole {
             return addresses.map(|address| self.keys.ipv6_prefix.map(address));
         }
-        let parts = addresses.map(split);
-        let prefixes = parts.map(|(prefix, _)| prefix);
-        let interfaces = self
-            .keys
-            .ipv6_interface
-            .map64_pair(parts.map(|(_, interface)| interface), prefixes);
-        let mapped = if prefixes[0] == prefixes[1] {
-            [self.keys.ipv6_prefix.map_prefix(prefixes[0]); 2]
-        } else {
-            prefixes.map(|prefix| self.keys.ipv6_prefix.map_prefix(prefix))
-        };
-        [join(mapped[0], interfaces[0]), join(mapped[1], interfaces[1])]
+        let prefixes = addresses.map(|address| split(address).0);
+        let interfaces = addresses.map(|address| split(address).1);
+        let mapped = self.keys.ipv6_prefix.map_few_prefixes(prefixes);
+        let interfaces = self.keys.ipv6_interface.map64_few(interfaces, prefixes);
+        std::array::from_fn(|at| join(mapped[at], interfaces[at]))
+    }
+
+    /// Replaces every IPv4 address by its pseudonym: many at once cost less.
+    pub fn map_all_v4(&self, addresses: &mut [u32]) {
+        self.keys.ipv4.map_all(addresses);
+    }
+
+    /// Replaces every IPv6 address by its pseudonym: many at once cost less.
+    pub fn map_all_v6(&self, addresses: &mut [u128]) {
+        if self.keys.ipv6_whole {
+            for address in addresses {
+                *address = self.keys.ipv6_prefix.map(*address);
+            }
+            return;
+        }
+        for addresses in addresses.chunks_mut(BLOCKS_IN_FLIGHT) {
+            let (mut prefixes, mut interfaces) = ([0; BLOCKS_IN_FLIGHT], [0; BLOCKS_IN_FLIGHT]);
+            for (at, address) in addresses.iter().enumerate() {
+                (prefixes[at], interfaces[at]) = split(*address);
+            }
+            let count = addresses.len();
+            self.keys
+                .ipv6_interface
+                .map64_all(&mut interfaces[..count], &prefixes[..count]);
+            self.keys.ipv6_prefix.map_all_prefixes(&mut prefixes[..count]);
+            for (at, address) in addresses.iter_mut().enumerate() {
+                *address = join(prefixes[at], interfaces[at]);
+            }
+        }
     }
 
     /// Maps 4 bytes of a header into the same place of the released one.
@@ -133,18 +178,26 @@ impl Anonymizer {
 
     /// Re-keys one address column in place.
     pub(crate) fn rekey_addresses(&self, versions: &[u8], ethertypes: &[u16], addresses: &mut [[u8; 16]]) {
-        for ((address, version), ethertype) in addresses.iter_mut().zip(versions).zip(ethertypes) {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for ((at, version), ethertype) in (0..addresses.len()).zip(versions).zip(ethertypes) {
             match (*version, *ethertype) {
-                (6, _) | (0, ETHERTYPE_IPV6) => {
-                    *address = self.map_v6(u128::from_be_bytes(*address)).to_be_bytes();
-                }
-                (4, _) | (0, ETHERTYPE_ARP) => {
-                    let [.., a, b, c, d] = *address;
-                    let mapped = self.map_v4(u32::from_be_bytes([a, b, c, d]));
-                    address[12..].copy_from_slice(&mapped.to_be_bytes());
-                }
+                (6, _) | (0, ETHERTYPE_IPV6) => v6.push(at),
+                (4, _) | (0, ETHERTYPE_ARP) => v4.push(at),
                 _ => {}
             }
+        }
+        let mut mapped: Vec<u32> = v4
+            .iter()
+            .map(|at| u128::from_be_bytes(addresses[*at]) as u32)
+            .collect();
+        self.map_all_v4(&mut mapped);
+        for (at, address) in v4.into_iter().zip(mapped) {
+            addresses[at][12..].copy_from_slice(&address.to_be_bytes());
+        }
+        let mut mapped: Vec<u128> = v6.iter().map(|at| u128::from_be_bytes(addresses[*at])).collect();
+        self.map_all_v6(&mut mapped);
+        for (at, address) in v6.into_iter().zip(mapped) {
+            addresses[at] = address.to_be_bytes();
         }
     }
 }

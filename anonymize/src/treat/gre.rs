@@ -18,6 +18,21 @@ pub(super) const RULES: &[FieldRule] = &[
         "sequence number",
         [NONE, NONE, "minus a keyed offset of its direction and key", REAL],
     ),
+    FieldRule::new(
+        "GRE",
+        "source routes (RFC 1701), undefined flags",
+        [
+            NONE,
+            NONE,
+            "cut, with the whole header",
+            "cut, with the whole header",
+        ],
+    ),
+    FieldRule::new(
+        "GRE",
+        "ERSPAN header, the frame that it mirrors",
+        [NONE, NONE, "cut", "cut"],
+    ),
     FieldRule::new("GRE of PPTP", "payload length", [NONE, NONE, "kept", REAL]),
     FieldRule::new("GRE of PPTP", "call id", [NONE, NONE, "permuted: 16 bits", REAL]),
     FieldRule::new(
@@ -44,7 +59,8 @@ impl Anonymizer {
         let mut key = 0;
         if flags & GRE_KEY != 0 {
             key = be32(real, at);
-            out[at..at + 4].copy_from_slice(&self.keys.gre_key.map32(key, 0).to_be_bytes());
+            let pseudonym = self.memory.gre_key.of(key, |key| self.keys.gre_key.map32(key, 0));
+            out[at..at + 4].copy_from_slice(&pseudonym.to_be_bytes());
             at += 4;
         }
         if flags & GRE_SEQUENCE != 0 {
@@ -63,7 +79,7 @@ impl Anonymizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{INNER_DST, INNER_SRC, TEXT, inner, released_ipv4};
+    use crate::sample::{INNER_DST, INNER_SRC, MAC_A, MAC_B, TEXT, ethernet, inner, released_ipv4};
 
     #[test]
     fn key_and_sequence_are_pseudonyms_and_the_checksum_is_written_anew() {
@@ -109,5 +125,31 @@ mod tests {
         assert_eq!((out.len(), &out[..6]), (16, &packet[..6]));
         assert_ne!(out[6..8], packet[6..8]);
         assert_eq!(out[8..], [0; 8]);
+    }
+
+    #[test]
+    fn routes_and_mirrored_frames_are_cut() {
+        let routed = [
+            &[0x40, 0, 8, 0, 0, 0, 0, 0, 0, 10, 0, 8][..],
+            &INNER_SRC,
+            &INNER_DST,
+            &[0; 4],
+            &inner(),
+        ]
+        .concat();
+        assert!(released_ipv4(47, &routed, &[&INNER_SRC, &INNER_DST, TEXT]).is_empty());
+        let frame = ethernet(0x0800, &inner());
+        for (protocol, header) in [([0x88, 0xbe], 8), ([0x22, 0xeb], 12)] {
+            let erspan = [
+                &[0x10, 0][..],
+                &protocol,
+                &[0, 0, 0, 1],
+                &vec![0x10; header],
+                &frame,
+            ]
+            .concat();
+            let secrets = [&MAC_A[3..], &MAC_B[3..], &INNER_SRC[..], &INNER_DST, TEXT];
+            assert_eq!(released_ipv4(47, &erspan, &secrets).len(), 8);
+        }
     }
 }

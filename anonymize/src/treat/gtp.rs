@@ -29,7 +29,9 @@ pub(super) const RULES: &[FieldRule] = &[
 impl Anonymizer {
     pub(super) fn gtp(&self, real: &[u8], out: &mut [u8]) {
         out[0..4].copy_from_slice(&real[0..4]);
-        let endpoint = keeping_zero(be32(real, 4), |id| self.keys.teid.map32(id, 0));
+        let endpoint = keeping_zero(be32(real, 4), |id| {
+            self.memory.teid.of(id, |id| self.keys.teid.map32(id, 0))
+        });
         out[4..8].copy_from_slice(&endpoint.to_be_bytes());
         if real.len() < 12 {
             return;

@@ -34,14 +34,52 @@ impl Anonymizer {
     fn association(&self, real: &[u8], out: &mut [u8], flow: &Flow) {
         let (spi, sequence) = (be32(real, 0), be32(real, 4));
         let offset = self.sequence_offset(flow.src, flow.dst, spi, ASSOCIATION);
-        out[0..4].copy_from_slice(&self.keys.spi.map32(spi, 0).to_be_bytes());
+        out[0..4].copy_from_slice(
+            &self
+                .memory
+                .spi
+                .of(spi, |spi| self.keys.spi.map32(spi, 0))
+                .to_be_bytes(),
+        );
         out[4..8].copy_from_slice(&sequence.wrapping_sub(offset).to_be_bytes());
     }
 
-    /// The keyed offset of one direction of one flow; `selector` is its ports or its index, `space` which.
+    /// The keyed offset of one direction of one flow; `selector` is its key or its index, `space` which.
     pub(super) fn sequence_offset(&self, src: Address, dst: Address, selector: u32, space: u8) -> u32 {
+        self.sequence_block(src, dst, selector, space) as u32
+    }
+
+    /// 128 pseudo-random bits of an ordered pair of ends.
+    pub(super) fn sequence_block(&self, src: Address, dst: Address, selector: u32, space: u8) -> u128 {
+        let (Address::V6(from), Address::V6(to)) = (src, dst) else {
+            return self.compute_sequence_block(src, dst, selector, space);
+        };
+        let last = u64::from(selector) << 32 | u64::from(space);
+        let key = [
+            (from >> 64) as u64,
+            from as u64,
+            (to >> 64) as u64,
+            to as u64,
+            last,
+        ];
+        let [high, low] = self.memory.ipv6_flow.find(key).unwrap_or_else(|| {
+            let block = self.compute_sequence_block(src, dst, selector, space);
+            let words = [(block >> 64) as u64, block as u64];
+            self.memory.ipv6_flow.keep(key, words);
+            words
+        });
+        u128::from(high) << 64 | u128::from(low)
+    }
+
+    pub(super) fn compute_sequence_block(
+        &self,
+        src: Address,
+        dst: Address,
+        selector: u32,
+        space: u8,
+    ) -> u128 {
         let last = u128::from(selector) << 32 | u128::from(space);
-        let output = match (src, dst) {
+        match (src, dst) {
             (Address::V4(src), Address::V4(dst)) => self
                 .keys
                 .sequence_v4
@@ -53,8 +91,7 @@ impl Anonymizer {
             }
             // No packet has two families.
             _ => 0,
-        };
-        output as u32
+        }
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) const RULES: &[FieldRule] = &[
 impl Anonymizer {
     pub(super) fn ipv4(&self, real: &[u8], out: &mut [u8], flow: &mut Flow) {
         let addresses = [be32(real, 12), be32(real, 16)];
-        let mapped = self.keys.ipv4.map_pair(addresses);
+        let mapped = self.map_v4_few(addresses);
         *flow = Flow {
             src: Address::V4(addresses[0]),
             dst: Address::V4(addresses[1]),

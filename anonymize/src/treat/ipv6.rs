@@ -83,7 +83,7 @@ impl Anonymizer {
                 .map_or(0, |bytes| u128::from_be_bytes(*bytes))
         };
         let addresses = [address(8), address(24)];
-        let mapped = self.map_v6_pair(addresses);
+        let mapped = self.map_v6_few(addresses);
         *flow = Flow {
             src: Address::V6(addresses[0]),
             dst: Address::V6(addresses[1]),

@@ -56,6 +56,20 @@ impl Anonymizer {
         if is_ipv6_group(mac) {
             return [0x33, 0x33, 0, 0, 0, 0];
         }
+        let [high, low] = [[0, 0, mac[0], mac[1]], [mac[2], mac[3], mac[4], mac[5]]].map(u32::from_be_bytes);
+        let key = [u64::from(high) << 32 | u64::from(low)];
+        let [image] = self.memory.mac.find(key).unwrap_or_else(|| {
+            let [a, b, c, d, e, f] = self.compute_mac(mac);
+            let image = [u64::from_be_bytes([0, 0, a, b, c, d, e, f])];
+            self.memory.mac.keep(key, image);
+            image
+        });
+        let [.., a, b, c, d, e, f] = image.to_be_bytes();
+        [a, b, c, d, e, f]
+    }
+
+    /// The pseudonym of an address without a meaning of its own.
+    pub(super) fn compute_mac(&self, mac: [u8; 6]) -> [u8; 6] {
         // Cycle walking: an image with a meaning of its own is mapped on, so that what a MAC is (broadcast,
         // group of an IP family) can be told from the pseudonym and re-keying treats it alike.
         let mut image = mac;

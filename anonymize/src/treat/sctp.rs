@@ -19,7 +19,11 @@ pub(super) const RULES: &[FieldRule] = &[
 impl Anonymizer {
     pub(super) fn sctp(&self, real: &[u8], out: &mut [u8]) {
         self.write_ports(real, out);
-        let tag = keeping_zero(be32(real, 4), |tag| self.keys.sctp_tag.map32(tag, 0));
+        let tag = keeping_zero(be32(real, 4), |tag| {
+            self.memory
+                .sctp_tag
+                .of(tag, |tag| self.keys.sctp_tag.map32(tag, 0))
+        });
         out[4..8].copy_from_slice(&tag.to_be_bytes());
     }
 }

@@ -2,6 +2,8 @@
 //! urgent pointer zero, options in one order: segment size class, selective acknowledgement, window scale.
 //! Every other option (timestamps, TFO, MPTCP, MD5, AO, unknown) becomes no-operations of the same length.
 
+use std::cmp::Ordering;
+
 use super::ipsec::PORTS;
 use super::scale::{mss_class, window_log2};
 use super::{Anonymizer, Flow};
@@ -87,13 +89,23 @@ impl Anonymizer {
         out[4..8].copy_from_slice(&be32(real, 4).wrapping_sub(offsets[0]).to_be_bytes());
     }
 
-    /// The offsets of this direction and of the opposite one.
+    /// The offsets of this direction and of the opposite one: two words of one block, which both directions compute
+    /// from the lower end and the higher.
     fn offsets(&self, real: &[u8], flow: &Flow) -> [u32; 2] {
         let ports = be32(real, 0);
-        [
-            self.sequence_offset(flow.src, flow.dst, ports, PORTS),
-            self.sequence_offset(flow.dst, flow.src, ports.rotate_left(16), PORTS),
-        ]
+        let (own, opposite) = ((flow.src, be16(real, 0)), (flow.dst, be16(real, 2)));
+        let block = if own <= opposite {
+            self.sequence_block(flow.src, flow.dst, ports, PORTS)
+        } else {
+            self.sequence_block(flow.dst, flow.src, ports.rotate_left(16), PORTS)
+        };
+        let [low, high] = [block as u32, (block >> 32) as u32];
+        match own.cmp(&opposite) {
+            Ordering::Less => [low, high],
+            // One end that talks to itself has one direction.
+            Ordering::Equal => [low, low],
+            Ordering::Greater => [high, low],
+        }
     }
 }
 

@@ -22,6 +22,11 @@ pub(super) const RULES: &[FieldRule] = &[
         [NONE, NONE, "as IPv4 addresses", REAL],
     ),
     FieldRule::new("Teredo", "origin port", [NONE, NONE, "as ports", REAL]),
+    FieldRule::new(
+        "Teredo",
+        "between two clients, on ports of their own",
+        [NONE, NONE, "UDP: its payload is cut", "UDP: its payload is cut"],
+    ),
 ];
 
 impl Anonymizer {

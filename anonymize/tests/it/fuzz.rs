@@ -1,5 +1,6 @@
 //! The fuzz target's check in every test run: on the kept corpus, on the golden frames, and on changes of both. The
-//! target itself (`anonymize/fuzz`) runs the same check for as long as one lets it.
+//! target itself (`anonymize/fuzz`) runs the same check for as long as one lets it, from the frames that
+//! `como-regenerate seeds` writes.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use crate::golden::golden;
-use crate::oracle::{check, check_input, input};
+use crate::oracle::{check, check_input};
 
 /// The golden set is part of the corpus without being stored twice; what else is kept is one input for each other
 /// stack of headers that changes of it reached.
@@ -24,18 +25,6 @@ fn corpus() -> Vec<Vec<u8>> {
         .iter()
         .map(|file| fs::read(file).expect("an input"))
         .collect()
-}
-
-#[test]
-#[ignore = "writes the golden frames to fuzz/seeds, for the fuzz target to begin with"]
-fn write_the_seeds() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
-    fs::create_dir_all(&folder).expect("a folder");
-    for (number, golden) in golden().iter().enumerate() {
-        if let Some(input) = input(golden.link, &golden.frame) {
-            fs::write(folder.join(format!("golden-{number}")), input).expect("a seed");
-        }
-    }
 }
 
 #[test]

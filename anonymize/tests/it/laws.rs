@@ -1,6 +1,6 @@
 //! The laws of the treatments, and of leaks that no single packet shows. P1 to P20 are the leaks that are known from
-//! other tools; each that this layer can have has a test of its number (P14 and P19 belong to the command line and to
-//! aggregates).
+//! other tools; each has a test of its number: P14 stands with the command line (`client/tests/anonymize.rs`), P19
+//! with the node's answers (`node/src/supervisor/levels.rs`), all others here.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};

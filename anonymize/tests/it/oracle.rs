@@ -23,6 +23,7 @@ pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 /// The input of the fuzz target that is this packet; `None` for a link type that it does not try.
+#[allow(dead_code, reason = "`como-regenerate seeds` uses it")]
 pub fn input(link: LinkType, data: &[u8]) -> Option<Vec<u8>> {
     let choice = LINKS.iter().position(|known| *known == link.0)?;
     Some([&[choice as u8], data].concat())
@@ -173,6 +174,11 @@ fn stands_as_a_packet(view: &View, found: &Dissection) {
     assert_eq!(partner.columns.deny, [0]);
     let meta = RowMeta::of_row(&view.columns.row(0).expect("one row"));
     let row = describe(&meta, view.link, output);
+    assert_eq!(
+        view.columns.row(0),
+        Some(row),
+        "the row of the packet's own dissection is that of the output"
+    );
     let mut back = output.clone();
     let found = dissect(view.link, &back);
     strip(&found, &mut back);

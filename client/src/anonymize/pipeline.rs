@@ -65,6 +65,7 @@ fn read<R: Read>(
     to: &[SyncSender<Work>],
 ) -> Result<End> {
     let mut interfaces = Interfaces::new(format.unwrap_or(Format::Pcapng));
+    let one_link = input.link();
     for give in to.iter().cycle() {
         let Ok(mut work) = spare.recv() else { break };
         work.clear();
@@ -77,7 +78,9 @@ fn read<R: Read>(
         work.offset_after = input.offset();
         if format.is_some() {
             let mut last = None;
-            for packet in work.batch.packets() {
+            // A pcap file has one link type for all packets.
+            let looked_at = if one_link.is_some() { 1 } else { usize::MAX };
+            for packet in work.batch.packets().take(looked_at) {
                 if last != Some(packet.link) && interfaces.of(packet.link).map_err(super::of_write)?.is_new {
                     work.new_links.push(packet.link);
                 }

@@ -1,11 +1,11 @@
 //! One batch of packets at one level. Runs on many threads at once: must never keep anything from one batch, or
-//! packet, to the next.
+//! packet, to the next that would change what becomes of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use como_anonymize::coarse::{self, FlowKey, FlowSums};
-use como_anonymize::{Anonymizer, DenyReason, LinkType, Outcome, RawPacket, View, dissect};
+use como_anonymize::{Anonymizer, DenyReason, Dissection, LinkType, Outcome, RawPacket, View};
 use como_policies::AccessLevel;
 use como_savefile::{Batch, Encoder, Interfaces, Packet, WriteError};
 
@@ -82,11 +82,15 @@ impl Treatment {
         encoded.clear();
         let grain_ns = self.level.grain_ns();
         let mut frame = Vec::with_capacity(256);
+        let mut dissection = Dissection::new();
+        let mut interface = None;
+        counts.take(batch);
         for packet in batch.packets() {
-            counts.take(&packet);
             frame.clear();
             // A packet that makes dissection panic is one packet lost, not the capture.
-            let shown = catch_unwind(AssertUnwindSafe(|| self.show(&packet, &mut frame)));
+            let shown = catch_unwind(AssertUnwindSafe(|| {
+                self.show(&packet, &mut dissection, &mut frame)
+            }));
             if let Err(reason) = shown.unwrap_or(Err(DenyReason::Undissected)) {
                 *counts.denied.entry(reason).or_default() += 1;
                 continue;
@@ -100,9 +104,15 @@ impl Treatment {
                 },
                 ..packet
             };
-            let written = interfaces
-                .of(packet.link)
-                .and_then(|interface| encoder.packet(encoded, interface.index, &shown));
+            // Packets of one link type follow each other.
+            let index = match interface {
+                Some((link, index)) if link == packet.link => Ok(index),
+                _ => interfaces.of(packet.link).map(|interface| interface.index),
+            };
+            let written = index.and_then(|index| {
+                interface = Some((packet.link, index));
+                encoder.packet(encoded, index, &shown)
+            });
             if let Err(reason) = written {
                 *error = Some(reason);
                 return;
@@ -113,14 +123,19 @@ impl Treatment {
     }
 
     /// What the level shows of a packet, appended to `frame`; at `payload` that is the packet itself.
-    fn show(&self, packet: &Packet<'_>, frame: &mut Vec<u8>) -> Result<(), DenyReason> {
+    fn show(
+        &self,
+        packet: &Packet<'_>,
+        dissection: &mut Dissection,
+        frame: &mut Vec<u8>,
+    ) -> Result<(), DenyReason> {
         if self.level == AccessLevel::Payload {
             return Ok(());
         }
-        let dissection = dissect(LinkType(packet.link), packet.data);
+        dissection.read(LinkType(packet.link), packet.data);
         match (self.level, &self.anonymizer) {
             (AccessLevel::Headers, Some(anonymizer)) => {
-                anonymizer.show_headers(packet.data, &dissection, frame);
+                anonymizer.show_headers(packet.data, dissection, frame);
                 // Shown up to the last valid header, if there is any.
                 match (frame.is_empty(), dissection.deny) {
                     (true, reason) => Err(reason.unwrap_or(DenyReason::Malformed)),
@@ -128,7 +143,7 @@ impl Treatment {
                 }
             }
             (AccessLevel::Anonymized, Some(anonymizer)) => {
-                match anonymizer.anonymize_dissected(packet.data, &dissection, frame) {
+                match anonymizer.anonymize_dissected(packet.data, dissection, frame) {
                     Outcome::Framed { .. } => Ok(()),
                     Outcome::Denied(reason) => Err(reason),
                 }
@@ -142,11 +157,11 @@ impl Treatment {
         let Work {
             batch, flows, counts, ..
         } = work;
+        counts.take(batch);
         let links: BTreeSet<u32> = batch.packets().map(|packet| packet.link).collect();
         for link in links {
             let mut view = View::new(AccessLevel::Anonymized, LinkType(link));
             for packet in batch.packets().filter(|packet| packet.link == link) {
-                counts.take(&packet);
                 let raw = RawPacket {
                     ts_ns: packet.ts_ns,
                     wire_len: packet.wire_len,
@@ -178,10 +193,25 @@ impl Treatment {
 }
 
 impl Counts {
-    fn take(&mut self, packet: &Packet<'_>) {
-        self.packets_in += 1;
-        self.captured_in += packet.data.len() as u64;
-        *self.links.entry(packet.link).or_default() += 1;
+    /// The packets of a batch as they came. Those of one link type follow each other.
+    fn take(&mut self, batch: &Batch) {
+        self.packets_in += batch.len() as u64;
+        let mut run = (0, 0);
+        for packet in batch.packets() {
+            self.captured_in += packet.data.len() as u64;
+            if packet.link != run.0 {
+                self.add_link(run);
+                run = (packet.link, 0);
+            }
+            run.1 += 1;
+        }
+        self.add_link(run);
+    }
+
+    fn add_link(&mut self, (link, count): (u32, u64)) {
+        if count > 0 {
+            *self.links.entry(link).or_default() += count;
+        }
     }
 
     /// Adds what became of others.

@@ -54,6 +54,8 @@ pub(super) fn check_filterable(
 
 #[cfg(test)]
 mod tests {
+    use como_policies::Window;
+
     use super::*;
     use AccessLevel::*;
 
@@ -75,5 +77,23 @@ mod tests {
         assert!(check_filterable(Anonymized, Coarse, "tcp").is_err());
         assert!(check_filterable(Coarse, Coarse, "tcp").is_ok());
         assert!(check_filterable(Coarse, Headers, "tcp").is_ok());
+    }
+
+    /// Two questions at `aggregate` that differ by one host, or by a moment, have the same answer: no filter chooses
+    /// among packets or rows, whoever reads what, and windows are whole hours.
+    #[test]
+    fn p19_answers_at_aggregate_cannot_be_subtracted() {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        for view_level in AccessLevel::ALL {
+            for filter in ["not host 10.0.0.1", "tcp", "port 53"] {
+                assert!(check_filterable(view_level, Aggregate, filter).is_err());
+            }
+            assert!(check_filterable(view_level, Aggregate, "").is_ok());
+        }
+        let all = Window::new(7 * HOUR_NS, 9 * HOUR_NS).unwrap();
+        for (from_ns, to_ns) in [(1, 0), (0, 1), (HOUR_NS - 1, HOUR_NS - 1), (999, 60_000_000_000)] {
+            let asked = Window::new(all.from_ns + from_ns, all.to_ns - to_ns).unwrap();
+            assert_eq!(asked.snap(Aggregate), all);
+        }
     }
 }

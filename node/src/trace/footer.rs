@@ -99,10 +99,14 @@ impl SegmentFooter {
 
     /// Reads a footer frame at `position` of a segment whose run key is `key`.
     pub fn decode(bytes: &[u8], position: u64, key: &VerifyingKey) -> Result<Self, TraceError> {
-        let bad = || TraceError::damaged(position, "the segment footer does not parse");
         let frame = FOOTER.read(bytes, position)?;
         FOOTER.verify(&frame, key)?;
-        let message = como_capnp::read_message(frame.payload).map_err(|_| bad())?;
+        Self::from_message(frame.payload, position)
+    }
+
+    pub(super) fn from_message(payload: &[u8], position: u64) -> Result<Self, TraceError> {
+        let bad = || TraceError::damaged(position, "the segment footer does not parse");
+        let message = como_capnp::read_message(payload).map_err(|_| bad())?;
         let footer = message
             .get_root::<segment_footer::Reader<'_>>()
             .map_err(|_| bad())?;

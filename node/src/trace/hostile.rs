@@ -9,10 +9,11 @@ use como_policies::{AccessLevel, Window};
 
 use super::block::BlockHeader;
 use super::codec::Reader;
-use super::footer::{BlockTable, SegmentFooter};
+use super::footer::SegmentFooter;
 use super::gap::Gap;
 use super::groups::{self, ColumnGroup};
 use super::header::SegmentHeader;
+use super::index::BlockTable;
 use super::layers::Layer;
 use super::sealer::Entry;
 use super::{BLOCK_HEADER_BYTES, GroupSet, SegmentReader};

@@ -251,7 +251,11 @@ impl SegmentReader {
             (SLOT_ENTRY, BlockKind::Gaps) => (ciphers.gaps.as_ref(), block.header.fields()),
             (slot, BlockKind::Index) => {
                 let cipher = ciphers.index.as_ref().and_then(|index| index.get(slot));
-                let extra = if slot == SLOT_ENTRY { block.header.fields() } else { Vec::new() };
+                let extra = if slot == SLOT_ENTRY {
+                    block.header.fields()
+                } else {
+                    Vec::new()
+                };
                 (cipher, extra)
             }
             (SLOT_R, _) => (ciphers.r.as_ref(), Vec::new()),

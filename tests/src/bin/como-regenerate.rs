@@ -1,8 +1,9 @@
-//! `como-regenerate configuration|fields|vectors`: writes files of the repository that are made from code.
+//! `como-regenerate configuration|fields|vectors|seeds`: writes files of the repository that are made from code.
 //!
 //! `configuration`: docs/configuration.md, after a change of the table of keys. `fields`: the table of docs/privacy.md,
 //! after a change of a field's treatment. `vectors`: the good datasets that
-//! `dataset/tests/vectors` edits, only for a new version of the format. Tests compare; none of them writes.
+//! `dataset/tests/vectors` edits, only for a new version of the format. `seeds`: the golden frames as inputs of the
+//! anonymizer's fuzz target, into `anonymize/fuzz/seeds`, for it to begin with. Tests compare; none of them writes.
 
 use std::fs;
 use std::io;
@@ -16,6 +17,16 @@ use como_keys::signing::SigningKey;
 #[path = "../../../dataset/tests/it/make.rs"]
 mod make;
 
+#[allow(dead_code, reason = "the anonymizer's tests use the rest")]
+#[path = "../../../anonymize/tests/it/frames.rs"]
+mod frames;
+#[allow(dead_code, unused_imports, reason = "the anonymizer's tests use the rest")]
+#[path = "../../../anonymize/tests/it/golden/mod.rs"]
+mod golden;
+#[allow(dead_code, reason = "the anonymizer's tests use the rest")]
+#[path = "../../../anonymize/tests/it/oracle.rs"]
+mod oracle;
+
 fn main() -> ExitCode {
     let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut words = std::env::args().skip(1);
@@ -26,12 +37,15 @@ fn main() -> ExitCode {
         ),
         Some("fields") => fields(&repository.join("docs/privacy.md")),
         Some("vectors") => vectors(&repository.join("dataset/tests/vectors")),
-        _ => Err(io::Error::other("say `configuration`, `fields` or `vectors`")),
+        Some("seeds") => seeds(&repository.join("anonymize/fuzz/seeds")),
+        _ => Err(io::Error::other(
+            "say `configuration`, `fields`, `vectors` or `seeds`",
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("como-regenerate: {error}\nusage: como-regenerate configuration|fields|vectors");
+            eprintln!("como-regenerate: {error}\nusage: como-regenerate configuration|fields|vectors|seeds");
             ExitCode::from(2)
         }
     }
@@ -67,4 +81,14 @@ fn vectors(folder: &Path) -> io::Result<()> {
     ];
     let lines = keys.map(|(name, value)| format!("{name}: {value}\n"));
     fs::write(folder.join("keys.txt"), lines.concat())
+}
+
+fn seeds(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for (number, golden) in golden::golden().iter().enumerate() {
+        if let Some(input) = oracle::input(golden.link, &golden.frame) {
+            fs::write(folder.join(format!("golden-{number}")), input)?;
+        }
+    }
+    Ok(())
 }

@@ -212,6 +212,7 @@ fn without_footer(row: &mut Row, reader: &SegmentReader) {
                 Ok((_, last)) => last_ns = last_ns.max(Some(last)),
                 Err(_) => is_open = false,
             },
+            BlockKind::Index => {}
         }
     }
     row.packets = Some(packets);

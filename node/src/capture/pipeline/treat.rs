@@ -5,8 +5,8 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use como_anonymize::{
-    Anonymizer, DenyReason, LinkType, Outcome, RawPacket, RowMeta, View, describe, describe_dissected,
-    dissect,
+    Anonymizer, DenyReason, Dissection, LinkType, Outcome, RawPacket, RowMeta, View, describe,
+    describe_dissected,
 };
 use como_policies::AccessLevel;
 
@@ -51,6 +51,9 @@ impl Treated {
     }
 }
 
+/// Rows that are appended to the columns together.
+const ROWS_AT_ONCE: usize = 64;
+
 /// Treats every packet into `treated`; the one numbered `undissected` is not looked at.
 pub(super) fn treat(
     batch: &PacketBatch,
@@ -58,8 +61,8 @@ pub(super) fn treat(
     undissected: Option<u64>,
     treated: &mut Treated,
 ) {
-    treat_with(batch, undissected, treated, |packet, frame| {
-        treat_packet(packet, anonymizer, frame)
+    treat_with(batch, undissected, treated, |packet, dissection, frame| {
+        treat_packet(packet, anonymizer, dissection, frame)
     });
 }
 
@@ -67,17 +70,20 @@ fn treat_with(
     batch: &PacketBatch,
     undissected: Option<u64>,
     treated: &mut Treated,
-    treat_packet: impl Fn(&RawPacket<'_>, &mut Vec<u8>) -> (RowMeta, usize),
+    treat_packet: impl Fn(&RawPacket<'_>, &mut Dissection, &mut Vec<u8>) -> (RowMeta, usize),
 ) {
     treated.restart(batch);
+    let mut dissection = Dissection::new();
     let mut frame = Vec::with_capacity(256);
+    let mut rows = Vec::with_capacity(ROWS_AT_ONCE);
     for (row, packet) in batch.packets().enumerate() {
         frame.clear();
         let set_aside = undissected == Some(batch.first_packet + row as u64);
         let result = if set_aside {
             None
         } else {
-            catch_unwind(AssertUnwindSafe(|| treat_packet(&packet, &mut frame))).ok()
+            let treat = || treat_packet(&packet, &mut dissection, &mut frame);
+            catch_unwind(AssertUnwindSafe(treat)).ok()
         };
         let (meta, header_len) = result.unwrap_or_else(|| {
             frame.clear();
@@ -85,27 +91,38 @@ fn treat_with(
             (undissected_meta(&packet), 0)
         });
         treated.denied += u64::from(meta.deny != 0);
-        let found = dissect(packet.link, &frame);
+        dissection.follow(packet.link, &frame);
         let row = if frame.is_empty() {
             describe(&meta, packet.link, &frame)
         } else {
-            describe_dissected(&meta, &frame, &found)
+            describe_dissected(&meta, &frame, &dissection)
         };
-        treated.templates.push(packet.link, &frame, &found, &row);
+        treated.templates.push(packet.link, &frame, &dissection, &row);
         // A frame is never longer than its packet, a batch far below the 4 GiB that a view can hold.
-        let pushed = treated.view.push(&row, &frame);
+        let pushed = treated.view.frames.push(&frame);
         debug_assert!(pushed);
         treated.header_len.push(header_len as u32);
+        rows.push(row);
+        if rows.len() == ROWS_AT_ONCE {
+            treated.view.columns.extend(&rows);
+            rows.clear();
+        }
     }
+    treated.view.columns.extend(&rows);
 }
 
-fn treat_packet(packet: &RawPacket<'_>, anonymizer: &Anonymizer, frame: &mut Vec<u8>) -> (RowMeta, usize) {
+fn treat_packet(
+    packet: &RawPacket<'_>,
+    anonymizer: &Anonymizer,
+    dissection: &mut Dissection,
+    frame: &mut Vec<u8>,
+) -> (RowMeta, usize) {
     #[cfg(debug_assertions)]
     super::fault::strike(packet.data);
-    let dissection = dissect(packet.link, packet.data);
-    let mut meta = RowMeta::of_packet(packet, &dissection);
+    dissection.read(packet.link, packet.data);
+    let mut meta = RowMeta::of_packet(packet, dissection);
     meta.ts_ns = floored(packet.ts_ns);
-    if let Outcome::Denied(reason) = anonymizer.anonymize_dissected(packet.data, &dissection, frame) {
+    if let Outcome::Denied(reason) = anonymizer.anonymize_dissected(packet.data, dissection, frame) {
         meta.deny = reason.as_u8();
     }
     (meta, dissection.header_len.min(packet.data.len()))
@@ -144,7 +161,7 @@ mod tests {
     #[test]
     fn a_packet_that_panics_is_kept_undissected() {
         let mut treated = Treated::new();
-        treat_with(&batch(), None, &mut treated, |packet, _| {
+        treat_with(&batch(), None, &mut treated, |packet, _, _| {
             assert_ne!(packet.data[0], 3, "a defect in dissection");
             (undissected_meta(packet), 7)
         });

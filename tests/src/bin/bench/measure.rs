@@ -99,10 +99,19 @@ pub fn peak_bytes(command: &Command) -> Result<f64, String> {
     }
 }
 
+/// Processor time of this thread.
+pub fn thread_cpu_s() -> f64 {
+    cpu_s(UsageWho::RUSAGE_THREAD)
+}
+
 /// Processor time of all children that ended and were waited for, with their own.
 fn children_cpu_s() -> f64 {
+    cpu_s(UsageWho::RUSAGE_CHILDREN)
+}
+
+fn cpu_s(who: UsageWho) -> f64 {
     // Documented to fail for a wrong `who` only.
-    getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0.0, |usage| {
+    getrusage(who).map_or(0.0, |usage| {
         let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
         micros as f64 / 1e6
     })
