@@ -54,6 +54,16 @@ pub enum Value {
     TimeNs(u64),
 }
 
+impl Value {
+    /// An address of [`Batch::address_words`](crate::Batch::address_words).
+    pub fn address(words: [u64; 2]) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&words[0].to_le_bytes());
+        bytes[8..].copy_from_slice(&words[1].to_le_bytes());
+        Value::Address(bytes)
+    }
+}
+
 macro_rules! from {
     ($($ty:ty => $variant:ident),*) => {$(
         impl From<$ty> for Value {
