@@ -16,6 +16,13 @@ pub struct Tracked<K, V> {
     pub value: V,
 }
 
+/// A place of the heap.
+#[derive(Clone, Copy)]
+struct Place {
+    weight: u64,
+    item: u16,
+}
+
 /// The heaviest items (Space-Saving; Metwally, Agrawal, El Abbadi: "Efficient computation of frequent and top-k
 /// elements in data streams", 2005), with weights, and a value of the module's own beside each.
 ///
@@ -29,8 +36,8 @@ pub struct Tracked<K, V> {
 pub struct TopK<K, V, const SLOTS: usize> {
     items: [Tracked<K, V>; SLOTS],
     len: usize,
-    /// Numbers of items, the lightest first: a binary heap.
-    heap: [u16; SLOTS],
+    /// Weights with their items, the lightest first: a binary heap.
+    heap: [Place; SLOTS],
     /// Where in the heap each item stands.
     place: [u16; SLOTS],
     /// First item of each chain plus one, 0 for none.
@@ -53,7 +60,7 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> TopK<K, V, SLOTS> {
             value: V::ZERO,
         }; SLOTS],
         len: 0,
-        heap: [0; SLOTS],
+        heap: [Place { weight: 0, item: 0 }; SLOTS],
         place: [0; SLOTS],
         first: [0; SLOTS],
         next: [0; SLOTS],
@@ -65,12 +72,12 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> TopK<K, V, SLOTS> {
         let item = match self.find(chain, &key) {
             Some(item) => {
                 self.items[item].weight += weight;
+                self.sink(usize::from(self.place[item]), item);
                 item
             }
             None if self.len < SLOTS => self.append(chain, key, weight),
             None => self.replace_lightest(chain, key, weight),
         };
-        self.sink(usize::from(self.place[item]));
         &mut self.items[item].value
     }
 
@@ -105,18 +112,17 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> TopK<K, V, SLOTS> {
         let item = self.len;
         self.len += 1;
         self.put(item, chain, key, weight, 0);
-        self.heap[item] = item as u16;
-        self.place[item] = item as u16;
-        self.rise(item);
+        self.rise(item, item);
         item
     }
 
     /// The new item inherits the weight of the one that it replaces, as its possible error.
     fn replace_lightest(&mut self, chain: usize, key: K, weight: u64) -> usize {
-        let item = usize::from(self.heap[0]);
+        let item = usize::from(self.heap[0].item);
         let old = self.items[item];
         self.unlink(item, Self::chain(&old.key));
         self.put(item, chain, key, old.weight + weight, old.weight);
+        self.sink(0, item);
         item
     }
 
@@ -144,37 +150,49 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> TopK<K, V, SLOTS> {
         self.next[at] = self.next[item];
     }
 
-    fn weight_at(&self, place: usize) -> u64 {
-        self.items[usize::from(self.heap[place])].weight
-    }
-
-    fn swap(&mut self, a: usize, b: usize) {
-        self.heap.swap(a, b);
-        self.place[usize::from(self.heap[a])] = a as u16;
-        self.place[usize::from(self.heap[b])] = b as u16;
-    }
-
-    fn rise(&mut self, mut at: usize) {
-        while at > 0 && self.weight_at(at) < self.weight_at((at - 1) / 2) {
-            self.swap(at, (at - 1) / 2);
+    /// Puts an item at `at` or above: whatever is heavier moves down.
+    fn rise(&mut self, mut at: usize, item: usize) {
+        let weight = self.items[item].weight;
+        while at > 0 && self.heap[(at - 1) / 2].weight > weight {
+            self.settle(at, self.heap[(at - 1) / 2]);
             at = (at - 1) / 2;
         }
+        self.settle(
+            at,
+            Place {
+                weight,
+                item: item as u16,
+            },
+        );
     }
 
-    fn sink(&mut self, mut at: usize) {
-        loop {
-            let mut least = at;
-            for child in [2 * at + 1, 2 * at + 2] {
-                if child < self.len && self.weight_at(child) < self.weight_at(least) {
-                    least = child;
-                }
+    /// Puts an item at `at` or below: whatever is lighter moves up.
+    fn sink(&mut self, mut at: usize, item: usize) {
+        let weight = self.items[item].weight;
+        let heap_len = self.len;
+        while 2 * at + 1 < heap_len {
+            let left = 2 * at + 1;
+            let right_is_lighter = left + 1 < heap_len && self.heap[left + 1].weight < self.heap[left].weight;
+            let child = left + usize::from(right_is_lighter);
+            let lighter = self.heap[child];
+            if lighter.weight >= weight {
+                break;
             }
-            if least == at {
-                return;
-            }
-            self.swap(at, least);
-            at = least;
+            self.settle(at, lighter);
+            at = child;
         }
+        self.settle(
+            at,
+            Place {
+                weight,
+                item: item as u16,
+            },
+        );
+    }
+
+    fn settle(&mut self, at: usize, place: Place) {
+        self.heap[at] = place;
+        self.place[usize::from(place.item)] = at as u16;
     }
 }
 
