@@ -3,6 +3,7 @@
 
 mod admission;
 mod catalogue;
+mod examples;
 mod hostile;
 mod intervals;
 mod kit;

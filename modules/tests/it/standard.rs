@@ -5,6 +5,8 @@ use como_modules::{Instance, Rows, limits};
 use proptest::prelude::*;
 
 use crate::catalogue::{self, Standard};
+use crate::oracle::captures;
+use crate::oracle::shown::Shown;
 use crate::support::{admit, standard, view, view_with_frames};
 
 fn sandboxed(name: &str) -> Instance {
@@ -146,6 +148,16 @@ fn arguments_reach_the_guest() {
         assert_eq!(guest.store().unwrap().rows(), expected);
     }
     assert!(module.instantiate(&[("k".into(), 101)]).is_err());
+}
+
+#[test]
+fn compiled_guests_give_natively_the_same_of_a_whole_capture() {
+    let capture = captures::eventful();
+    for shown in [Shown::anonymized(&capture), Shown::payload(&capture)] {
+        for module in catalogue::all() {
+            compare(&module, std::slice::from_ref(&shown.view));
+        }
+    }
 }
 
 /// Traffic that costs most: every packet opens a flow of its own, in any of the tables, and carries nearly a pattern.

@@ -1,7 +1,7 @@
-//! `como-regenerate configuration|fields|vectors`: writes files of the repository that are made from code.
+//! `como-regenerate configuration|fields|modules|vectors`: writes files of the repository that are made from code.
 //!
 //! `configuration`: docs/configuration.md, after a change of the table of keys. `fields`: the table of docs/privacy.md,
-//! after a change of a field's treatment. `vectors`: the good datasets that
+//! after a change of a field's treatment. `modules`: docs/standard-modules.md, after a change of one of them. `vectors`: the good datasets that
 //! `dataset/tests/vectors` edits, only for a new version of the format. Tests compare; none of them writes.
 
 use std::fs;
@@ -25,13 +25,21 @@ fn main() -> ExitCode {
             como_node::config::documentation(),
         ),
         Some("fields") => fields(&repository.join("docs/privacy.md")),
+        Some("modules") => fs::write(
+            repository.join("docs/standard-modules.md"),
+            como_tests::standard::page(),
+        ),
         Some("vectors") => vectors(&repository.join("dataset/tests/vectors")),
-        _ => Err(io::Error::other("say `configuration`, `fields` or `vectors`")),
+        _ => Err(io::Error::other(
+            "say `configuration`, `fields`, `modules` or `vectors`",
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("como-regenerate: {error}\nusage: como-regenerate configuration|fields|vectors");
+            eprintln!(
+                "como-regenerate: {error}\nusage: como-regenerate configuration|fields|modules|vectors"
+            );
             ExitCode::from(2)
         }
     }

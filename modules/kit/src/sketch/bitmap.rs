@@ -54,7 +54,7 @@ impl<const WORDS: usize> LinearCounter<WORDS> {
 
 /// A multi-resolution bitmap: level i counts a share 2^-(i+1) of the items, and the estimate is made of the lowest
 /// levels that are not too full (Estan, Varghese, Fisk: "Bitmap algorithms for counting active flows on high-speed
-/// links", 2006, section 4).
+/// links", 2006).
 ///
 /// LEVELS x 64 x WORDS bits. Standard error at most 12 % with WORDS = 1 and 8 % with WORDS = 2, up to
 /// 64 x WORDS x 2^LEVELS items; a few items are counted exactly but for the chance that two share a bit.

@@ -1,9 +1,11 @@
 //! `autofocus`: address prefixes, of any length, that carry a share of the bytes of their own: the compressed report of
-//! Estan, Savage, Varghese, "Automatically inferring patterns of resource consumption in network traffic", 2003, section
-//! 4.1, for one dimension at a time, sources and destinations. Owns two exact tables of addresses; what it names are
+//! Estan, Savage, Varghese, "Automatically inferring patterns of resource consumption in network traffic", 2003, for one
+//! dimension at a time, sources and destinations. Owns two exact tables of addresses; what it names are
 //! prefixes of pseudonyms below `headers`, which are prefix-preserving.
 //!
 //! A prefix is reported where its bytes, less those of longer prefixes of the report, are at least `percent` of all.
+//! Of IPv6 pseudonyms the first 64 bits keep prefixes: a longer prefix there is one host, or chance.
+//!
 //! Exact for up to 6144 addresses a side; bytes of addresses that find no place count in the row of everything alone, and
 //! each row tells them as its possible error.
 #![cfg_attr(target_arch = "wasm32", no_std)]
@@ -138,7 +140,7 @@ mod tests {
         row
     }
 
-    /// The example of the paper's figure 2 in small: one heavy host, one subnet that is heavy only as a whole.
+    /// As the paper explains it: one heavy host, and a subnet that is heavy only as a whole.
     #[test]
     fn reports_what_is_heavy_by_itself() {
         let sources = [

@@ -1,5 +1,5 @@
 //! `scanner-detector`: sources that try many TCP targets and get few answers (the two signs that Jung, Paxson, Berger,
-//! Balakrishnan, "Fast portscan detection using sequential hypothesis testing", 2004, section 3, found scanners by). Owns
+//! Balakrishnan, "Fast portscan detection using sequential hypothesis testing", 2004, find scanners by). Owns
 //! a table of the sources of SYN packets; what it names are pseudonyms below `headers`.
 //!
 //! Distinct addresses and targets are multi-resolution bitmaps, standard error 12 %, and of packets seen: sampling does

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use como_anonymize::{LinkType, RawPacket, dissect};
+use como_anonymize::LinkType;
 use como_savefile::{Batch, Progress, Reader};
 
 use super::captures::{Capture, Packet};
@@ -91,25 +91,13 @@ fn read(folder: &std::path::Path, name: &str, payloads: bool) -> Capture {
             break;
         }
     }
-    let link = LinkType(link);
-    let mut seen = tshark::read(&path, payloads);
+    let seen = tshark::read(&path, payloads);
     assert_eq!(seen.len(), packets.len(), "{name}");
-    let (mut denied, mut denied_ip) = (0, 0);
-    for (seen, packet) in seen.iter_mut().zip(&packets) {
-        let raw = RawPacket {
-            ts_ns: packet.ts_ns,
-            wire_len: packet.wire_len,
-            link,
-            data: &packet.data,
-        };
-        seen.denied = dissect(raw.link, raw.data).deny.is_some();
-        denied += usize::from(seen.denied);
-        denied_ip += usize::from(seen.denied && seen.version != 0);
-    }
-    println!("{name}: {} packets, {denied} of them denied, {denied_ip} of these IP", packets.len());
+    let denied = seen.iter().filter(|seen| seen.denied).count();
+    println!("{name}: {} packets, {denied} of them denied", packets.len());
     Capture {
         name: name.into(),
-        link,
+        link: LinkType(link),
         packets,
         seen,
     }

@@ -4,16 +4,16 @@
 //!
 //! Generated captures always run; those of the shared folder, and tshark, where they are there.
 
-mod captures;
+pub mod captures;
 mod counts;
 mod detectors;
 mod dns;
 mod files;
 mod pattern;
 mod prefixes;
-mod run;
+pub mod run;
 mod seen;
-mod shown;
+pub mod shown;
 mod tshark;
 
 use run::{Check, check};

@@ -48,9 +48,20 @@ pub struct Packets<'a> {
 /// What the rows of an interval must be. Fails the test where they are not.
 pub type Check = fn(&Packets<'_>, &[Row]);
 
-/// Runs a module, and checks every interval.
+/// A manifest and its code.
+pub struct Module {
+    pub manifest: Manifest,
+    pub wasm: Vec<u8>,
+}
+
+/// Runs a standard module, and checks every interval.
 pub fn check(module: &str, args: &[(&str, i64)], shown: &Shown, expected: Check) {
-    let manifest = standard(module).0;
+    check_module(&load(module), args, shown, expected);
+}
+
+/// Runs any module, and checks every interval.
+pub fn check_module(module: &Module, args: &[(&str, i64)], shown: &Shown, expected: Check) {
+    let manifest = &module.manifest;
     let values: Vec<u64> = manifest
         .args
         .iter()
@@ -60,20 +71,26 @@ pub fn check(module: &str, args: &[(&str, i64)], shown: &Shown, expected: Check)
                 .map_or(arg.default, |(_, v)| *v) as u64
         })
         .collect();
-    let mut packets = intervals(&manifest, &shown.seen);
-    for (start_ns, rows) in rows(module, args, shown) {
+    let name = &manifest.name;
+    let mut packets = intervals(manifest, &shown.seen);
+    for (start_ns, rows) in rows_of(module, args, shown) {
         let packets = Packets {
             all: packets.remove(&start_ns).unwrap_or_default(),
             args: values.clone(),
-            name: format!("{module} {args:?} on {}, interval {start_ns}", shown.name),
+            name: format!("{name} {args:?} on {}, interval {start_ns}", shown.name),
         };
         expected(&packets, &rows);
     }
     assert!(
         packets.is_empty(),
-        "{module}: intervals {:?} are missing",
+        "{name}: intervals {:?} are missing",
         packets.keys()
     );
+}
+
+fn load(module: &str) -> Module {
+    let (manifest, wasm) = standard(module);
+    Module { manifest, wasm }
 }
 
 /// A packet belongs to the interval of its time; one that comes late, to that which is open.
@@ -87,10 +104,15 @@ fn intervals<'a>(manifest: &Manifest, seen: &'a [Seen]) -> BTreeMap<u64, Vec<&'a
     found
 }
 
-/// The rows of every interval, by its start.
+/// The rows of every interval of a standard module, by its start.
 pub fn rows(module: &str, args: &[(&str, i64)], shown: &Shown) -> Vec<(u64, Vec<Row>)> {
-    let (manifest, wasm) = standard(module);
-    let module = admit(&manifest, &wasm).expect("admitted");
+    rows_of(&load(module), args, shown)
+}
+
+/// The rows of every interval of any module, by its start.
+pub fn rows_of(module: &Module, args: &[(&str, i64)], shown: &Shown) -> Vec<(u64, Vec<Row>)> {
+    let manifest = &module.manifest;
+    let module = admit(manifest, &module.wasm).expect("admitted");
     let args: Vec<_> = args
         .iter()
         .map(|(name, value)| (name.to_string(), *value))

@@ -20,7 +20,7 @@ pub struct Seen {
     pub dst_port: u16,
     pub flags: u8,
     pub later_fragment: bool,
-    /// What follows the transport header (or the network header, in later fragments), as captured.
+    /// What follows the TCP or UDP header (the network header in later fragments and other protocols), as captured.
     pub payload: Vec<u8>,
     /// Length that the UDP header tells, without that header.
     pub udp_payload_len: u16,
@@ -118,7 +118,7 @@ fn look_at_transport(segment: &[u8], seen: &mut Seen) -> Option<()> {
         _ if seen.later_fragment => 0,
         TCP => usize::from(*segment.get(12)? >> 4) * 4,
         UDP => 8,
-        _ => return Some(()),
+        _ => 0,
     };
     seen.payload = segment.get(header..)?.to_vec();
     if header > 0 {

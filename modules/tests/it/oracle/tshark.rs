@@ -44,13 +44,16 @@ const FIELDS: [&str; 32] = [
 /// Payloads, asked for where a pattern is searched.
 const PAYLOADS: [&str; 2] = ["tcp.payload", "udp.payload"];
 const SCTP: u8 = 132;
+const ARP: u16 = 0x0806;
+/// Ethertypes that tshark looks behind and a node does not: network service header, Cisco metadata.
+const NOT_FOLLOWED: [u16; 2] = [0x894f, 0x8909];
 
 pub fn is_installed() -> bool {
     let version = Command::new("tshark").arg("--version").output();
     version.is_ok_and(|output| output.status.success())
 }
 
-/// What tshark says of every packet. `denied` is left false: that is no notion of tshark's.
+/// What tshark says of every packet. Denied must be what it finds neither IP nor ARP in.
 pub fn read(file: &Path, payloads: bool) -> Vec<Seen> {
     let mut command = Command::new("tshark");
     command
@@ -125,8 +128,9 @@ fn seen(line: &Line<'_>) -> Seen {
     {
         Some("ip") => ipv4(line, &mut seen),
         Some("ipv6") => ipv6(line, &mut seen),
-        _ => return seen,
+        _ => seen.denied = seen.ethertype != ARP,
     }
+    seen.denied |= NOT_FOLLOWED.contains(&seen.ethertype);
     if !seen.later_fragment {
         transport(line, &mut seen);
     }
