@@ -125,6 +125,34 @@ pub fn eventful() -> Capture {
     }
 }
 
+/// One second in which more addresses talk than any table holds, and a few say more than all others: one from the start,
+/// one after the tables are full.
+pub fn crowded() -> Capture {
+    let start_ns = Traffic::default().start_ns;
+    let address = |n: u64| v4([60 + (n >> 16) as u8, (n >> 8) as u8, n as u8, 1]);
+    let packets: Vec<Packet> = (0..12_000u64)
+        .map(|i| {
+            let (src, len) = match i {
+                _ if i % 97 == 0 => (address(1 << 18), 900),
+                8_000.. if i % 50 == 1 => (address(1 << 19), 1200),
+                _ => (address(2 * i), i as usize % 7),
+            };
+            let frame = udp(src, address(2 * i + 1), 5000, 5001, &vec![0; len]);
+            packet(start_ns + i * SECOND / 16_384, frame)
+        })
+        .collect();
+    let seen = packets
+        .iter()
+        .map(|p| look(p.ts_ns, p.wire_len, &p.data))
+        .collect();
+    Capture {
+        name: "crowded".into(),
+        link: LinkType::ETHERNET,
+        packets,
+        seen,
+    }
+}
+
 fn packet(ts_ns: u64, data: Vec<u8>) -> Packet {
     Packet {
         ts_ns,

@@ -10,8 +10,9 @@ use super::seen::{Seen, TCP, UDP};
 /// Standard error of `flowcount`, and how many of them are taken for chance.
 const FLOWCOUNT_ERROR: f64 = 0.0082;
 const STANDARD_ERRORS: f64 = 4.0;
-/// Addresses that `topaddr` tracks.
-const TOPADDR_SLOTS: u64 = 512;
+/// Addresses that `topaddr` counts exactly, and those that it tracks beside them.
+const TOPADDR_EXACT: usize = 12_288;
+const TOPADDR_TRACKED: u64 = 512;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Sum {
@@ -148,7 +149,7 @@ pub fn flow(packets: &Packets<'_>, rows: &[Row]) {
     assert_eq!(rows, expected, "{}", packets.name);
 }
 
-/// Exact where all addresses are tracked; else within the guarantees of Space-Saving.
+/// Exact where all addresses find a place; else within the guarantees of Space-Saving.
 pub fn topaddr(packets: &Packets<'_>, rows: &[Row]) {
     let found = sums(packets, |seen| {
         let addresses = seen.is_ip().then(|| BTreeSet::from([seen.src, seen.dst]));
@@ -156,7 +157,7 @@ pub fn topaddr(packets: &Packets<'_>, rows: &[Row]) {
     });
     let total: u64 = found.values().map(|sum| sum.bytes).sum();
     let k = packets.args[0] as usize;
-    if found.len() as u64 <= TOPADDR_SLOTS {
+    if found.len() <= TOPADDR_EXACT {
         let mut best: Vec<_> = found.into_iter().collect();
         best.sort_by_key(|(address, sum)| (Reverse(sum.bytes), *address));
         let expected: Vec<Row> = best
@@ -184,7 +185,7 @@ pub fn topaddr(packets: &Packets<'_>, rows: &[Row]) {
             packets.name
         );
         assert!(
-            error <= total / TOPADDR_SLOTS && seen <= exact.packets,
+            error <= total / TOPADDR_TRACKED && seen <= exact.packets,
             "{}: {row:?}",
             packets.name
         );
@@ -194,7 +195,7 @@ pub fn topaddr(packets: &Packets<'_>, rows: &[Row]) {
             packets.name
         );
     }
-    let least = rows[k - 1][1].number().max(total / TOPADDR_SLOTS);
+    let least = rows[k - 1][1].number().max(total / TOPADDR_TRACKED);
     let named: BTreeSet<_> = rows.iter().map(|row| row[0].address()).collect();
     for (address, sum) in found.iter().filter(|(_, sum)| sum.bytes > least) {
         assert!(

@@ -60,6 +60,15 @@ fn modules_say_of_a_generated_capture_what_plain_reading_says() {
     all_modules(&Shown::anonymized(&capture));
 }
 
+/// More addresses than have a place: what is told then is within the sketch's guarantees.
+#[test]
+fn topaddr_keeps_its_guarantees_when_its_table_is_full() {
+    let shown = Shown::anonymized(&captures::crowded());
+    for k in [2, 10, 100] {
+        check("topaddr", &[("k", k)], &shown, counts::topaddr);
+    }
+}
+
 /// Pseudonyms of IPv4 addresses keep prefixes, so that the report over them is that over real addresses, renamed.
 #[test]
 fn autofocus_finds_the_same_prefixes_behind_pseudonyms() {
