@@ -12,6 +12,8 @@ use divan::counter::ItemsCount;
 const DEVELOPER: &str = "spiffe://example.org/bench/developer";
 /// A block of the trace has packets in this order of magnitude.
 const PACKETS: usize = 64 * 1024;
+/// Flows in them, as on an ordinary link: 8192.
+const FLOWS_BITS: u32 = 13;
 /// Bytes of a frame, for the guests that read them.
 const FRAME_BYTES: usize = 500;
 
@@ -80,6 +82,7 @@ fn view() -> View {
     let mut frames = Frames::default();
     for i in 0..PACKETS as u32 {
         let mixed = i.wrapping_mul(2_654_435_761);
+        let flow = mixed >> (32 - FLOWS_BITS);
         columns.push(&PacketRow {
             ts_ns: u64::from(i) * 1000,
             wire_len: 60 + mixed % 1440,
@@ -87,9 +90,9 @@ fn view() -> View {
             ethertype: 0x0800,
             ip_version: 4,
             protocol: if mixed & 3 == 0 { 17 } else { 6 },
-            src: u128::from(mixed >> 12).to_be_bytes(),
-            dst: u128::from(mixed >> 20).to_be_bytes(),
-            src_port: (mixed >> 16) as u16,
+            src: u128::from(flow % 3001).to_be_bytes(),
+            dst: u128::from(flow * 31 % 1009).to_be_bytes(),
+            src_port: 32_768 + flow as u16,
             dst_port: 443,
             tcp_flags: if mixed & 63 == 1 { 2 } else { 16 },
             payload_offset: 54,
