@@ -92,21 +92,25 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
         taken.filter(|(tag, _)| **tag != 0).map(|(_, entry)| entry)
     }
 
-    /// Hands over every entry, ascending by `order`, and clears the table: it is sorted where it stands.
-    pub fn drain_sorted<R: Ord, O>(
-        &mut self,
-        order: impl Fn(&Entry<K, V>) -> R,
-        with: impl FnOnce(&[Entry<K, V>]) -> O,
-    ) -> O {
+    /// Hands over every entry, ascending by `order` of its key, and clears the table: it is sorted where it stands. Each
+    /// key is replaced by its `order`, which is computed once.
+    pub fn drain_sorted<O>(&mut self, order: impl Fn(K) -> K, with: impl FnOnce(&[Entry<K, V>]) -> O) -> O
+    where
+        K: Ord,
+    {
         let mut to = 0;
         for from in 0..SLOTS {
             if self.tags[from] != 0 {
-                self.entries[to] = self.entries[from];
+                let Entry { key, value } = self.entries[from];
+                self.entries[to] = Entry {
+                    key: order(key),
+                    value,
+                };
                 to += 1;
             }
         }
         let entries = &mut self.entries[..to];
-        entries.sort_unstable_by_key(order);
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let out = with(entries);
         self.clear();
         out
@@ -205,9 +209,10 @@ mod tests {
             found.sort_unstable();
             let expected: Vec<_> = exact.into_iter().collect();
             prop_assert_eq!(&found, &expected);
-            let sorted = table.drain_sorted(|e| e.key, |entries| {
-                entries.iter().map(|e| (e.key, e.value)).collect::<Vec<_>>()
-            });
+            let sorted = table.drain_sorted(
+                |key| key,
+                |entries| entries.iter().map(|e| (e.key, e.value)).collect::<Vec<_>>(),
+            );
             prop_assert_eq!(&sorted, &expected);
             prop_assert!(table.is_empty());
         }

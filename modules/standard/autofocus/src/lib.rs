@@ -19,7 +19,7 @@ use trie::Report;
 
 /// Three quarters of them are addresses, on each side.
 const SLOTS: usize = 1 << 13;
-/// An address as a number, upper half first: ascending as addresses are.
+/// As the batch has it; as a number, upper half first, once it is drained.
 type Address = [u64; 2];
 type Addresses = HashTable<Address, u64, SLOTS>;
 /// Smallest and largest `percent`, as in module.toml.
@@ -39,8 +39,8 @@ impl Side {
         no_place_bytes: 0,
     };
 
-    fn count(&mut self, address: [u64; 2], bytes: u64) {
-        match self.addresses.entry(address.map(u64::swap_bytes)) {
+    fn count(&mut self, address: Address, bytes: u64) {
+        match self.addresses.entry(address) {
             Some(sum) => *sum += bytes,
             None => self.no_place_bytes += bytes,
         }
@@ -105,7 +105,7 @@ impl Module for AutoFocus {
                 ]);
             };
             let rest = side.addresses.drain_sorted(
-                |entry| entry.key,
+                |address| address.map(u64::swap_bytes),
                 |entries| {
                     let addresses = entries.iter().map(|e| (number_of(e.key), e.value));
                     Report::new(threshold).run(addresses, &mut push)
