@@ -12,6 +12,10 @@ use divan::counter::ItemsCount;
 const DEVELOPER: &str = "spiffe://example.org/bench/developer";
 /// A block of the trace has packets in this order of magnitude.
 const PACKETS: usize = 64 * 1024;
+/// Flows in them, as on an ordinary link: 8192.
+const FLOWS_BITS: u32 = 13;
+/// Bytes of a frame, for the guests that read them.
+const FRAME_BYTES: usize = 500;
 
 /// Two requested columns, and callbacks that return at once.
 const EMPTY: &str = r#"(module (memory (export "memory") 2 2)
@@ -20,7 +24,8 @@ const EMPTY: &str = r#"(module (memory (export "memory") 2 2)
     (func (export "como_output") (result i32) i32.const 65536)
     (func (export "init") (param i32) (result i32) i32.const 0)
     (func (export "update") (param i32) (result i32) i32.const 0)
-    (func (export "store") (result i32) i32.const 16))"#;
+    (func (export "store") (result i32)
+        (i32.store (i32.const 65536) (i32.const 0)) i32.const 16))"#;
 
 fn main() {
     divan::main();
@@ -74,8 +79,10 @@ fn instance(name: &str) -> Instance {
 
 fn view() -> View {
     let mut columns = Columns::with_capacity(PACKETS);
+    let mut frames = Frames::default();
     for i in 0..PACKETS as u32 {
         let mixed = i.wrapping_mul(2_654_435_761);
+        let flow = mixed >> (32 - FLOWS_BITS);
         columns.push(&PacketRow {
             ts_ns: u64::from(i) * 1000,
             wire_len: 60 + mixed % 1440,
@@ -83,23 +90,37 @@ fn view() -> View {
             ethertype: 0x0800,
             ip_version: 4,
             protocol: if mixed & 3 == 0 { 17 } else { 6 },
-            src: u128::from(mixed >> 12).to_be_bytes(),
-            dst: u128::from(mixed >> 20).to_be_bytes(),
-            src_port: (mixed >> 16) as u16,
+            src: u128::from(flow % 3001).to_be_bytes(),
+            dst: u128::from(flow * 31 % 1009).to_be_bytes(),
+            src_port: 32_768 + flow as u16,
             dst_port: 443,
+            tcp_flags: if mixed & 63 == 1 { 2 } else { 16 },
+            payload_offset: 54,
             ..PacketRow::default()
         });
+        assert!(frames.push(&[mixed as u8; FRAME_BYTES]));
     }
     View {
         level: AccessLevel::Anonymized,
         link: LinkType::ETHERNET,
         columns,
-        frames: Frames::default(),
+        frames,
     }
 }
 
-#[divan::bench(args = ["empty", "traffic", "protocol", "topports", "flowcount"])]
-fn update(bencher: divan::Bencher<'_, '_>, name: &str) {
+/// What lies in modules/standard, and before it the host's overhead alone.
+fn guests() -> Vec<String> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("standard");
+    let entries = std::fs::read_dir(folder).expect("modules/standard");
+    let name = |entry: std::fs::DirEntry| entry.file_name().into_string().expect("UTF-8");
+    let mut names: Vec<String> = entries.map(|entry| name(entry.expect("an entry"))).collect();
+    names.sort();
+    names.insert(0, "empty".into());
+    names
+}
+
+#[divan::bench(args = guests())]
+fn update(bencher: divan::Bencher<'_, '_>, name: &String) {
     let (mut instance, view) = (instance(name), view());
     let all = Bitmap::all(PACKETS);
     bencher
@@ -107,8 +128,8 @@ fn update(bencher: divan::Bencher<'_, '_>, name: &str) {
         .bench_local(|| instance.update(&view, &all).expect("no fault"));
 }
 
-#[divan::bench(args = ["traffic", "topports", "flowcount"])]
-fn store(bencher: divan::Bencher<'_, '_>, name: &str) {
+#[divan::bench(args = guests())]
+fn store(bencher: divan::Bencher<'_, '_>, name: &String) {
     let mut instance = instance(name);
     bencher.bench_local(|| instance.store().expect("no fault"));
 }

@@ -1,5 +1,6 @@
 //! What CoMo is for, end to end: people, a node, modules and datasets, through the real programs only.
 
+mod endorsed;
 mod exchange;
 mod hours;
 mod import;

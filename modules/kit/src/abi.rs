@@ -15,6 +15,8 @@ pub const BATCH_MAX_FRAME_BYTES: usize = 512 << 10;
 pub const ALIGN_BYTES: usize = 16;
 /// Most arguments of a module.
 pub const ARGS_MAX: usize = 16;
+/// Most columns of an output.
+pub const COLUMNS_MAX: usize = 64;
 /// The header of the output, in bytes.
 pub const OUTPUT_HEADER_BYTES: usize = 16;
 

@@ -93,6 +93,11 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// An address of [`Batch::address_words`] as a number: ascending as addresses are.
+pub fn address_number(words: [u64; 2]) -> u128 {
+    u128::from(words[0].swap_bytes()) << 64 | u128::from(words[1].swap_bytes())
+}
+
 /// The arguments of `init`.
 pub struct Args<'a>(&'a [u8]);
 
@@ -100,6 +105,14 @@ impl<'a> Args<'a> {
     /// Reads `bytes` bytes of arguments out of the arena.
     pub fn new(arena: &'a [u8], bytes: usize) -> Self {
         Self(arena.get(HEADER_BYTES..HEADER_BYTES + bytes).unwrap_or(&[]))
+    }
+
+    /// Argument number `n` of module.toml, which must be there and in the range that module.toml says: a node checks
+    /// that too. The error is for `init` to return.
+    pub fn within(&self, n: usize, range: core::ops::RangeInclusive<i64>) -> Result<i64, i32> {
+        self.get(n)
+            .filter(|value| range.contains(value))
+            .ok_or(n as i32 + 1)
     }
 
     /// Argument number `n` of module.toml.

@@ -45,23 +45,27 @@ extern crate std;
 
 pub mod abi;
 mod batch;
+mod best;
 mod column;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod guest;
+pub mod hash;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 mod rows;
 pub mod sketch;
+pub mod table;
 
-pub use batch::{Args, Batch};
+pub use batch::{Args, Batch, address_number};
+pub use best::Best;
 pub use column::{Cell, Column, ColumnId, columns};
 pub use rows::{Kind, Rows, Value};
 
 /// What most modules need.
 pub mod prelude {
     pub use crate::columns::*;
-    pub use crate::{Args, Batch, ColumnId, Kind, Module, Rows, Value};
+    pub use crate::{Args, Batch, Best, ColumnId, Kind, Module, Rows, Value, address_number};
 }
 
 /// A module: its state, and what it does with it.

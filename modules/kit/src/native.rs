@@ -7,10 +7,10 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::abi::{
-    ALIGN_BYTES, BATCH_MAX_PACKETS, HEADER_BYTES, OUTPUT_HEADER_BYTES, arena_bytes, column_at,
-    frame_bytes_at, frames_at, output_bytes,
+    ALIGN_BYTES, BATCH_MAX_FRAME_BYTES, BATCH_MAX_PACKETS, HEADER_BYTES, OUTPUT_HEADER_BYTES, arena_bytes,
+    column_at, frame_bytes_at, frames_at, output_bytes,
 };
-use crate::{Args, Batch, Cell, Column, Kind, Module, Rows, Value};
+use crate::{Args, Batch, Cell, Column, ColumnId, Kind, Module, Rows, Value};
 
 /// A module's state may be larger than a test thread's stack.
 const STACK_BYTES: usize = 256 << 20;
@@ -43,11 +43,34 @@ impl Packets {
         self
     }
 
+    /// Sets a column by the little-endian bytes of its values.
+    pub fn set_bytes(mut self, column: ColumnId, bytes: Vec<u8>) -> Self {
+        assert_eq!(bytes.len(), self.len * column.bytes, "a value per packet");
+        self.columns.insert(column.number, bytes);
+        self
+    }
+
     /// Sets the visible bytes of every packet.
     pub fn frames(mut self, frames: &[&[u8]]) -> Self {
         assert_eq!(frames.len(), self.len, "a frame per packet");
         self.frames = frames.iter().map(|f| f.to_vec()).collect();
         self
+    }
+}
+
+impl Packets {
+    /// How many packets from `from` on are the next batch: as many as fit, frames too.
+    fn batch_len<M: Module>(&self, from: usize) -> usize {
+        let most = (self.len - from).min(BATCH_MAX_PACKETS);
+        if !M::WANTS_FRAMES {
+            return most;
+        }
+        let mut bytes = 0;
+        let fit = self.frames[from..from + most].iter().take_while(|frame| {
+            bytes += frame.len();
+            bytes <= BATCH_MAX_FRAME_BYTES
+        });
+        fit.count().max(1)
     }
 }
 
@@ -86,7 +109,7 @@ impl<M: Module + Send> Guest<M> {
     pub fn update(&mut self, packets: Packets) -> &mut Self {
         let mut from = 0;
         while from < packets.len {
-            let count = (packets.len - from).min(BATCH_MAX_PACKETS);
+            let count = packets.batch_len::<M>(from);
             self.lay_down(&packets, from, count);
             self.state.update(&Batch::new::<M>(&self.arena, count));
             from += count;

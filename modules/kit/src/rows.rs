@@ -1,7 +1,7 @@
 //! Rows that `store` writes, in the output layout of the ABI. Owns writing; must never hold more rows than
 //! the module declared.
 
-use crate::abi::{OUTPUT_HEADER_BYTES, column_at};
+use crate::abi::{COLUMNS_MAX, OUTPUT_HEADER_BYTES, column_at};
 
 /// Kind of an output column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,54 @@ pub enum Value {
     TimeNs(u64),
 }
 
+impl Value {
+    /// An address of [`Batch::address_words`](crate::Batch::address_words).
+    pub fn address(words: [u64; 2]) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&words[0].to_le_bytes());
+        bytes[8..].copy_from_slice(&words[1].to_le_bytes());
+        Value::Address(bytes)
+    }
+}
+
+impl Value {
+    /// Its kind, and its bytes as two little-endian words.
+    #[inline(never)]
+    fn parts(&self) -> (Kind, u64, u64) {
+        match *self {
+            Value::U8(v) => (Kind::U8, u64::from(v), 0),
+            Value::U16(v) => (Kind::U16, u64::from(v), 0),
+            Value::U32(v) => (Kind::U32, u64::from(v), 0),
+            Value::U64(v) => (Kind::U64, v, 0),
+            Value::I64(v) => (Kind::I64, v as u64, 0),
+            Value::F64(v) => (Kind::F64, v.to_bits(), 0),
+            Value::Bool(v) => (Kind::Bool, u64::from(v), 0),
+            Value::TimeNs(v) => (Kind::TimeNs, v, 0),
+            Value::Address(v) => {
+                let bytes = u128::from_le_bytes(v);
+                (Kind::Address, bytes as u64, (bytes >> 64) as u64)
+            }
+        }
+    }
+}
+
+/// Writes as many bytes as there is room for. One arm per width and no more in it: fuel is charged for all of them.
+#[inline(never)]
+fn put(out: &mut [u8], low: u64, high: u64) {
+    if let Some((first, second)) = out.split_first_chunk_mut() {
+        *first = low.to_le_bytes();
+        if let Some(second) = second.first_chunk_mut() {
+            *second = high.to_le_bytes();
+        }
+    } else if let Some(out) = out.first_chunk_mut() {
+        *out = (low as u32).to_le_bytes();
+    } else if let Some(out) = out.first_chunk_mut() {
+        *out = (low as u16).to_le_bytes();
+    } else if let Some(out) = out.first_mut() {
+        *out = low as u8;
+    }
+}
+
 macro_rules! from {
     ($($ty:ty => $variant:ident),*) => {$(
         impl From<$ty> for Value {
@@ -71,16 +119,26 @@ pub struct Rows<'a> {
     schema: &'static [Kind],
     max: usize,
     rows: usize,
+    /// Where each column starts while there is room for `max` rows: finish() moves them together.
+    starts: [usize; COLUMNS_MAX],
 }
 
 impl<'a> Rows<'a> {
     /// An empty table in `out`, which has room for `max` rows of `schema`.
+    ///
+    /// # Panics
+    /// Where the schema has more columns than a node takes.
     pub fn new(out: &'a mut [u8], schema: &'static [Kind], max: usize) -> Self {
+        let mut starts = [0; COLUMNS_MAX];
+        for (i, start) in starts[..schema.len()].iter_mut().enumerate() {
+            *start = column_at(schema, i, max);
+        }
         Self {
             out,
             schema,
             max,
             rows: 0,
+            starts,
         }
     }
 
@@ -95,23 +153,12 @@ impl<'a> Rows<'a> {
             row.len() == self.schema.len(),
             "a row has as many values as SCHEMA has kinds"
         );
-        for (i, (value, kind)) in row.iter().zip(self.schema).enumerate() {
-            // Columns stand as far apart as a full table needs; finish() moves them together.
-            let at = column_at(self.schema, i, self.max) + self.rows * kind.bytes();
-            let put = &mut self.out[at..at + kind.bytes()];
-            match (value, kind) {
-                (Value::U8(v), Kind::U8) => put[0] = *v,
-                (Value::U16(v), Kind::U16) => put.copy_from_slice(&v.to_le_bytes()),
-                (Value::U32(v), Kind::U32) => put.copy_from_slice(&v.to_le_bytes()),
-                (Value::U64(v), Kind::U64) | (Value::TimeNs(v), Kind::TimeNs) => {
-                    put.copy_from_slice(&v.to_le_bytes());
-                }
-                (Value::I64(v), Kind::I64) => put.copy_from_slice(&v.to_le_bytes()),
-                (Value::F64(v), Kind::F64) => put.copy_from_slice(&v.to_le_bytes()),
-                (Value::Bool(v), Kind::Bool) => put[0] = u8::from(*v),
-                (Value::Address(v), Kind::Address) => put.copy_from_slice(v),
-                _ => panic!("a value is of another kind than SCHEMA says"),
-            }
+        for ((value, kind), start) in row.iter().zip(self.schema).zip(&self.starts) {
+            let (of_value, low, high) = value.parts();
+            assert!(of_value == *kind, "a value is of another kind than SCHEMA says");
+            let width = kind.bytes();
+            let at = start + self.rows * width;
+            put(&mut self.out[at..at + width], low, high);
         }
         self.rows += 1;
     }
@@ -131,7 +178,7 @@ impl<'a> Rows<'a> {
         self.out[..OUTPUT_HEADER_BYTES].fill(0);
         self.out[..4].copy_from_slice(&(self.rows as u32).to_le_bytes());
         for (i, kind) in self.schema.iter().enumerate() {
-            let from = column_at(self.schema, i, self.max);
+            let from = self.starts[i];
             let to = column_at(self.schema, i, self.rows);
             let bytes = kind.bytes() * self.rows;
             self.out.copy_within(from..from + bytes, to);

@@ -1,10 +1,13 @@
 //! Tests of como-modules through its public API: trust, admission, hostile guests, intervals, and the
-//! standard modules as compiled guests against the same code run natively.
+//! standard modules as compiled guests: against the same code run natively, and against oracles that share no code with them.
 
 mod admission;
+mod catalogue;
+mod examples;
 mod hostile;
 mod intervals;
 mod kit;
+mod oracle;
 mod standard;
 mod support;
 mod trust;

@@ -1,11 +1,13 @@
 //! The standard modules as compiled guests, in the sandbox, against the same code run natively.
 
-use como_anonymize::{Bitmap, Column, Columns, PacketRow};
-use como_kit::{Module, native};
-use como_modules::{Instance, Rows};
+use como_anonymize::{Bitmap, PacketRow, View};
+use como_modules::{Instance, Rows, limits};
 use proptest::prelude::*;
 
-use crate::support::{admit, standard, view};
+use crate::catalogue::{self, Standard};
+use crate::oracle::captures;
+use crate::oracle::shown::Shown;
+use crate::support::{admit, standard, view, view_with_frames};
 
 fn sandboxed(name: &str) -> Instance {
     let (manifest, wasm) = standard(name);
@@ -14,57 +16,32 @@ fn sandboxed(name: &str) -> Instance {
     module.instantiate(&[]).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// The columns that `M` reads, as the kit's test packets.
-fn native_packets<M: Module>(columns: &Columns) -> native::Packets {
-    let mut packets = native::Packets::new(columns.ts_ns.len());
-    for id in M::COLUMNS {
-        packets = match Column::from_id(id.number).expect("a column") {
-            Column::WireLen => packets.set(como_kit::columns::WIRE_LEN, &columns.wire_len),
-            Column::Weight => packets.set(como_kit::columns::WEIGHT, &columns.weight),
-            Column::Ethertype => packets.set(como_kit::columns::ETHERTYPE, &columns.ethertype),
-            Column::IpVersion => packets.set(como_kit::columns::IP_VERSION, &columns.ip_version),
-            Column::Protocol => packets.set(como_kit::columns::PROTOCOL, &columns.protocol),
-            Column::Src => packets.set(como_kit::columns::SRC, &columns.src),
-            Column::Dst => packets.set(como_kit::columns::DST, &columns.dst),
-            Column::SrcPort => packets.set(como_kit::columns::SRC_PORT, &columns.src_port),
-            Column::DstPort => packets.set(como_kit::columns::DST_PORT, &columns.dst_port),
-            Column::Fragment => packets.set(como_kit::columns::FRAGMENT, &columns.fragment),
-            other => panic!("{other:?} is not in this test's packets"),
-        };
-    }
-    packets
-}
-
-/// Two intervals through both; both must give the same values.
-fn compare<M: Module + Send>(name: &str, args: &[i64], intervals: &[Vec<PacketRow>]) {
-    let mut guest = sandboxed(name);
-    let mut oracle = native::Guest::<M>::new(args);
-    for rows in intervals {
-        let view = view(rows);
-        guest.update(&view, &Bitmap::all(rows.len())).unwrap();
-        oracle.update(native_packets::<M>(&view.columns));
+/// Some intervals through both; both must give the same values.
+fn compare(module: &Standard, intervals: &[View]) {
+    let mut guest = sandboxed(module.name);
+    let args: Vec<i64> = guest.manifest().args.iter().map(|arg| arg.default).collect();
+    let mut oracle = (module.native)(&args);
+    for view in intervals {
+        guest.update(view, &Bitmap::all(view.len())).unwrap();
+        oracle.update(view);
         let (got, expected) = (guest.store().unwrap(), oracle.store());
-        assert_eq!(got.rows(), expected.rows(), "{name}");
-        for row in 0..got.rows() {
-            let values = values(&got, row);
-            let native: Vec<String> = expected.row(row).iter().map(|v| format!("{v:?}")).collect();
-            assert_eq!(values, native, "{name}, row {row}");
-        }
+        assert_eq!(printed(&got), expected, "{}", module.name);
     }
     let usage = guest.usage();
-    assert_eq!(
-        usage.packets as usize,
-        intervals.iter().map(Vec::len).sum::<usize>()
-    );
+    let packets: usize = intervals.iter().map(View::len).sum();
+    assert_eq!(usage.packets as usize, packets);
     assert!(usage.fuel > 0 && usage.stores as usize == intervals.len());
 }
 
-/// Kit and dataset name their values alike.
-fn values(rows: &Rows, row: usize) -> Vec<String> {
-    rows.columns
-        .iter()
-        .map(|c| format!("{:?}", c.value(row)))
-        .collect()
+/// The values of each row. Kit and dataset name their values alike.
+fn printed(rows: &Rows) -> Vec<Vec<String>> {
+    let row = |row| {
+        rows.columns
+            .iter()
+            .map(|c| format!("{:?}", c.value(row)))
+            .collect()
+    };
+    (0..rows.rows()).map(row).collect()
 }
 
 fn packet() -> impl Strategy<Value = PacketRow> {
@@ -112,17 +89,42 @@ fn packet() -> impl Strategy<Value = PacketRow> {
         )
 }
 
+/// A frame: headers up to `payload_offset`, UDP in their last eight bytes, and something like DNS or like HTTP.
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    let payload = prop_oneof![
+        (any::<[u8; 4]>(), prop::collection::vec(0u8..70, 0..40)).prop_map(|(flags, name)| {
+            [
+                &[1, 2][..],
+                &flags[..2],
+                &[0, flags[2] % 2, 0, flags[3], 0, 0, 0, 0],
+                &name,
+            ]
+            .concat()
+        }),
+        prop::collection::vec(prop::sample::select(b"GET /".to_vec()), 0..60),
+    ];
+    payload.prop_map(|payload| {
+        let length = (payload.len() as u16 + 8).to_be_bytes();
+        [
+            &[0; 34][..],
+            &[0, 53, 0, 53, length[0], length[1], 0, 0],
+            &payload,
+        ]
+        .concat()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn compiled_guests_give_what_the_same_code_gives_natively(
-        intervals in prop::collection::vec(prop::collection::vec(packet(), 0..2600), 1..3),
+        intervals in prop::collection::vec(prop::collection::vec((packet(), frame()), 0..2600), 1..3),
     ) {
-        compare::<como_traffic::Traffic>("traffic", &[], &intervals);
-        compare::<como_protocol::Protocol>("protocol", &[], &intervals);
-        compare::<como_topports::TopPorts>("topports", &[10], &intervals);
-        compare::<como_flowcount::FlowCount>("flowcount", &[], &intervals);
+        let intervals: Vec<View> = intervals.iter().map(|packets| view_with_frames(packets)).collect();
+        for module in catalogue::all() {
+            compare(&module, &intervals);
+        }
     }
 }
 
@@ -149,36 +151,84 @@ fn arguments_reach_the_guest() {
 }
 
 #[test]
-fn guests_stay_far_below_their_budgets() {
-    let rows = vec![
-        PacketRow {
-            wire_len: 100,
-            weight: 1,
-            ip_version: 4,
-            protocol: 6,
-            src_port: 9,
-            dst_port: 80,
-            ..PacketRow::default()
-        };
-        1024
-    ];
-    for name in ["traffic", "protocol", "topports", "flowcount"] {
-        let mut guest = sandboxed(name);
+fn compiled_guests_give_natively_the_same_of_a_whole_capture() {
+    let capture = captures::eventful();
+    for shown in [Shown::anonymized(&capture), Shown::payload(&capture)] {
+        for module in catalogue::all() {
+            compare(&module, std::slice::from_ref(&shown.view));
+        }
+    }
+}
+
+/// Traffic that costs most: every packet opens a flow of its own, in any of the tables, and carries nearly a pattern.
+fn expensive(packets: usize) -> View {
+    let frame = [&[0; 34][..], &[0, 53, 0, 53, 1, 214, 0, 0], &b"GET".repeat(154)].concat();
+    let rows: Vec<(PacketRow, Vec<u8>)> = (0..packets as u128)
+        .map(|i| {
+            let row = PacketRow {
+                ts_ns: i as u64,
+                wire_len: frame.len() as u32,
+                weight: 1,
+                ethertype: 0x0800,
+                ip_version: 4,
+                protocol: 6,
+                tcp_flags: 2,
+                src: (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) << 3).to_be_bytes(),
+                dst: (i.wrapping_mul(0xff51_afd7_ed55_8ccd) << 5).to_be_bytes(),
+                src_port: i as u16,
+                dst_port: !i as u16,
+                payload_offset: 42,
+                ..PacketRow::default()
+            };
+            (row, frame.clone())
+        })
+        .collect();
+    view_with_frames(&rows)
+}
+
+#[test]
+fn guests_stay_within_half_of_their_budgets_whatever_the_traffic() {
+    let view = expensive(40 * limits::BATCH_MAX_PACKETS);
+    let mut wrong = Vec::new();
+    for module in catalogue::all() {
+        let mut guest = sandboxed(module.name);
+        let before = guest.usage();
+        guest.update(&view, &Bitmap::all(view.len())).unwrap();
+        let fuel = guest.usage().fuel - before.fuel;
+        let per_batch = fuel / (guest.usage().batches - before.batches).max(1);
+        let per_packet = fuel / view.len() as u64;
         let before = guest.usage().fuel;
-        guest.update(&view(&rows), &Bitmap::all(1024)).unwrap();
-        let per_packet = (guest.usage().fuel - before) / 1024;
-        let budget = como_modules::limits::FUEL_PER_BATCH / 1024;
-        assert!(
-            per_packet <= budget / 16,
-            "{name} takes {per_packet} units of fuel per packet"
-        );
-        let before = guest.usage().fuel;
-        guest.store().unwrap();
+        let rows = guest.store().unwrap().rows();
         let store = guest.usage().fuel - before;
-        assert!(
-            store < como_modules::limits::FUEL_PER_CALLBACK / 4,
-            "{name}: store takes {store} units"
+        println!(
+            "{}: {per_packet} fuel per packet, {per_batch} per batch, {store} per store, {rows} rows, {} KiB",
+            module.name,
+            guest.usage().memory_bytes >> 10
         );
-        println!("{name}: {per_packet} fuel per packet, {store} per store");
+        if per_batch > limits::FUEL_PER_BATCH / 2 || store > limits::FUEL_PER_CALLBACK / 2 {
+            wrong.push(module.name);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?} use too much fuel");
+}
+
+#[test]
+fn argument_ranges_are_those_of_the_manifest() {
+    for module in catalogue::all() {
+        let (manifest, wasm) = standard(module.name);
+        let admitted = admit(&manifest, &wasm).unwrap();
+        for arg in &manifest.args {
+            for value in [arg.min, arg.default, arg.max] {
+                let started = admitted.instantiate(&[(arg.name.clone(), value)]);
+                assert!(started.is_ok(), "{} with {}={value}", module.name, arg.name);
+            }
+            for value in [arg.min.checked_sub(1), arg.max.checked_add(1)]
+                .into_iter()
+                .flatten()
+            {
+                let started = admitted.instantiate(&[(arg.name.clone(), value)]);
+                assert!(started.is_err(), "{} with {}={value}", module.name, arg.name);
+            }
+        }
     }
 }

@@ -132,6 +132,15 @@ pub fn view(rows: &[PacketRow]) -> View {
     }
 }
 
+/// Rows with their visible bytes.
+pub fn view_with_frames(packets: &[(PacketRow, Vec<u8>)]) -> View {
+    let mut view = View::new(AccessLevel::Payload, LinkType::ETHERNET);
+    for (row, frame) in packets {
+        assert!(view.push(row, frame));
+    }
+    view
+}
+
 /// `n` packets of 100 bytes.
 pub fn packets(n: usize) -> View {
     view(&vec![

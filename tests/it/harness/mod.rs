@@ -65,9 +65,7 @@ pub fn guest(name: &str) -> PathBuf {
 
 /// The folder of a standard module's source, with its `module.toml`.
 pub fn module_source(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../modules/standard")
-        .join(name)
+    como_tests::standard::folder(name)
 }
 
 /// Asks again until there is an answer; after [`PATIENCE`] the test fails with what it waited for.

@@ -1,9 +1,10 @@
-//! `como-regenerate configuration|fields|vectors|seeds`: writes files of the repository that are made from code.
+//! `como-regenerate configuration|fields|modules|vectors|seeds`: writes files of the repository that are made from code.
 //!
 //! `configuration`: docs/configuration.md, after a change of the table of keys. `fields`: the table of docs/privacy.md,
-//! after a change of a field's treatment. `vectors`: the good datasets that
-//! `dataset/tests/vectors` edits, only for a new version of the format. `seeds`: the golden frames as inputs of the
-//! anonymizer's fuzz target, into `anonymize/fuzz/seeds`, for it to begin with. Tests compare; none of them writes.
+//! after a change of a field's treatment. `modules`: docs/standard-modules.md, after a change of one of them. `vectors`:
+//! the good datasets that `dataset/tests/vectors` edits, only for a new version of the format. `seeds`: the golden frames
+//! as inputs of the anonymizer's fuzz target, into `anonymize/fuzz/seeds`, for it to begin with. Tests compare; none of
+//! them writes.
 
 use std::fs;
 use std::io;
@@ -36,16 +37,22 @@ fn main() -> ExitCode {
             como_node::config::documentation(),
         ),
         Some("fields") => fields(&repository.join("docs/privacy.md")),
+        Some("modules") => fs::write(
+            repository.join("docs/standard-modules.md"),
+            como_tests::standard::page(),
+        ),
         Some("vectors") => vectors(&repository.join("dataset/tests/vectors")),
         Some("seeds") => seeds(&repository.join("anonymize/fuzz/seeds")),
         _ => Err(io::Error::other(
-            "say `configuration`, `fields`, `vectors` or `seeds`",
+            "say `configuration`, `fields`, `modules`, `vectors` or `seeds`",
         )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("como-regenerate: {error}\nusage: como-regenerate configuration|fields|vectors|seeds");
+            eprintln!(
+                "como-regenerate: {error}\nusage: como-regenerate configuration|fields|modules|vectors|seeds"
+            );
             ExitCode::from(2)
         }
     }

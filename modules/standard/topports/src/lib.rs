@@ -11,8 +11,6 @@ const UDP: u8 = 17;
 const NOT_FIRST: u8 = 2;
 /// Largest `k`, as in module.toml.
 const K_MAX: usize = 100;
-/// Returned by `init` without a usable `k`.
-const BAD_K: i32 = 1;
 
 #[derive(Clone, Copy)]
 struct Counter {
@@ -35,11 +33,6 @@ pub struct TopPorts {
 }
 
 const ZERO: Counter = Counter { packets: 0, bytes: 0 };
-const NOTHING: Entry = Entry {
-    protocol: 0,
-    port: 0,
-    counter: ZERO,
-};
 
 impl Module for TopPorts {
     const COLUMNS: &'static [ColumnId] = &[
@@ -58,11 +51,7 @@ impl Module for TopPorts {
     };
 
     fn init(&mut self, args: &Args<'_>) -> Result<(), i32> {
-        let k = args
-            .get(0)
-            .and_then(|k| usize::try_from(k).ok())
-            .filter(|k| (1..=K_MAX).contains(k));
-        self.k = k.ok_or(BAD_K)?;
+        self.k = args.within(0, 1..=K_MAX as i64)? as usize;
         Ok(())
     }
 
@@ -93,24 +82,20 @@ impl Module for TopPorts {
 
     /// Most bytes first; where they are equal most packets, then TCP, then the smaller port.
     fn store(&mut self, rows: &mut Rows<'_>) {
-        let mut top = [NOTHING; K_MAX];
-        let mut len = 0;
+        let mut best = Best::<_, Entry, K_MAX>::of(self.k);
         for (protocol, table) in [TCP, UDP].into_iter().zip(&self.tables) {
             for (port, counter) in (0..=u16::MAX).zip(table) {
                 if counter.packets > 0 {
-                    insert(
-                        &mut top[..self.k],
-                        &mut len,
-                        Entry {
-                            protocol,
-                            port,
-                            counter: *counter,
-                        },
-                    );
+                    let entry = Entry {
+                        protocol,
+                        port,
+                        counter: *counter,
+                    };
+                    best.offer((counter.bytes, counter.packets), entry);
                 }
             }
         }
-        for entry in &top[..len] {
+        for entry in best.iter() {
             let Counter { packets, bytes } = entry.counter;
             rows.push(&[
                 entry.protocol.into(),
@@ -125,28 +110,6 @@ impl Module for TopPorts {
     }
 }
 como_kit::export!(TopPorts);
-
-/// Puts `entry` into its place among the `len` best, which come in the order of their ports.
-///
-/// A function of its own in the guest too: fuel is charged for a loop's whole body, branches not taken
-/// included, and few of the 131072 counters get here (14.6 M units per `store` inlined).
-#[inline(never)]
-fn insert(top: &mut [Entry], len: &mut usize, entry: Entry) {
-    let rank = |e: &Entry| (e.counter.bytes, e.counter.packets);
-    if *len == top.len() {
-        if rank(&entry) <= rank(&top[*len - 1]) {
-            return;
-        }
-    } else {
-        *len += 1;
-    }
-    let mut at = *len - 1;
-    while at > 0 && rank(&entry) > rank(&top[at - 1]) {
-        top[at] = top[at - 1];
-        at -= 1;
-    }
-    top[at] = entry;
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,12 @@
-//! The four standard modules, signed and submitted as their developer would. Must never run one itself.
+//! Standard modules, signed and submitted as their developer would. Must never run one itself.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use como_tests::standard;
 use como_tests::trial::{self, Person};
 
-/// Their names.
+/// Those that the ingest rows run live.
 pub const STANDARD: [&str; 4] = ["traffic", "protocol", "topports", "flowcount"];
 
 /// Signs a standard module into `folder` and submits it.
@@ -13,7 +14,7 @@ pub fn submit(developer: &Person, name: &str, folder: &Path) -> trial::Result<()
     let signed = folder.join(format!("{name}.cmod"));
     let mut sign = developer.como()?;
     sign.args(["module", "sign"])
-        .arg(sources(name))
+        .arg(standard::folder(name))
         .arg("--wasm")
         .arg(guest(name)?);
     trial::run(sign.arg("-o").arg(&signed))?;
@@ -25,13 +26,6 @@ pub fn submit(developer: &Person, name: &str, folder: &Path) -> trial::Result<()
 pub fn start(person: &Person, name: &str) -> trial::Result<()> {
     trial::run(person.como()?.args(["module", "start", name]))?;
     Ok(())
-}
-
-/// The module's folder in this clone.
-fn sources(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../modules/standard")
-        .join(name)
 }
 
 /// The guest that `make guests` compiled.

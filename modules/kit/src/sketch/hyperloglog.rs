@@ -1,4 +1,4 @@
-//! Sketches of fixed size, ready to be a module's state. Owns their mathematics and states their error.
+//! How many distinct items, to 1 % and over any range, in kilobytes. Owns HyperLogLog and its estimator.
 
 /// Counts distinct items: HyperLogLog with one byte per register, and Ertl's estimator, which needs no bias
 /// table ("New cardinality estimation algorithms for HyperLogLog sketches", 2017, algorithm 6).
@@ -39,6 +39,11 @@ impl<const REGISTERS: usize> HyperLogLog<REGISTERS> {
         }
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.registers.fill(0);
+    }
+
     /// How many distinct items were counted.
     pub fn estimate(&self) -> f64 {
         /// 1 / (2 ln 2)
@@ -75,23 +80,10 @@ fn sigma(mut x: f64) -> f64 {
     }
 }
 
-/// A 64-bit hash of a few words: multiply and fold, then the finaliser of MurmurHash3.
-///
-/// Not keyed: whoever writes packets could choose them so that they collide. A module that must stand that
-/// takes a seed as argument and passes it as the first word.
-pub fn hash(words: &[u64]) -> u64 {
-    let mut h = 0x9e37_79b9_7f4a_7c15_u64;
-    for word in words {
-        h = (h ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        h ^= h >> 32;
-    }
-    h = (h ^ (h >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    h ^ (h >> 33)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::hash;
 
     #[test]
     fn the_estimate_stays_within_four_standard_errors_over_the_whole_range() {

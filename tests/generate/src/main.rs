@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::process::ExitCode;
 
-use como_tests::generate::Traffic;
+use como_generate::Traffic;
 
 const USAGE: &str =
     "usage: como-generate OUT.pcap [--packets N] [--seconds S] [--seed N] [--start-ns T] [--us]";

@@ -1,0 +1,169 @@
+//! `topaddr`: the k addresses with most bytes, sent and received together (module `topaddr` of the original CoMo). Owns an
+//! exact table of addresses, and Space-Saving for those that find no place in it; what it names are pseudonyms below
+//! `headers`.
+//!
+//! Exact for up to 12288 addresses an interval. Of the rest, an address of more than 1/512 of the rest's bytes (every packet
+//! counts at both its ends) is always tracked, and how far its bytes may be too high is told beside them.
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+use core::cmp::Reverse;
+
+use como_kit::hash::Zeroed;
+use como_kit::prelude::*;
+use como_kit::sketch::{TopK, Tracked};
+use como_kit::table::HashTable;
+
+/// Three quarters of them are addresses that are counted exactly.
+const SLOTS: usize = 1 << 14;
+/// Addresses tracked beside them.
+const TRACKED: usize = 512;
+/// Largest `k`, as in module.toml.
+const K_MAX: usize = 100;
+
+#[derive(Clone, Copy)]
+struct Sum {
+    packets: u64,
+    bytes: u64,
+}
+
+impl Zeroed for Sum {
+    const ZERO: Self = Self { packets: 0, bytes: 0 };
+}
+
+/// The tables of one interval, and `k`. An address is in one of them for the whole interval.
+pub struct TopAddr {
+    k: usize,
+    exact: HashTable<[u64; 2], Sum, SLOTS>,
+    /// Beside each address stand its packets.
+    rest: TopK<[u64; 2], u64, TRACKED>,
+}
+
+impl TopAddr {
+    fn count(&mut self, address: [u64; 2], packets: u64, bytes: u64) {
+        match self.exact.entry(address) {
+            Some(sum) => {
+                sum.packets += packets;
+                sum.bytes += bytes;
+            }
+            None => self.track(address, packets, bytes),
+        }
+    }
+
+    #[inline(never)]
+    fn track(&mut self, address: [u64; 2], packets: u64, bytes: u64) {
+        *self.rest.add(address, bytes) += packets;
+    }
+}
+
+impl Module for TopAddr {
+    const COLUMNS: &'static [ColumnId] = &[WIRE_LEN.id(), WEIGHT.id(), SRC.id(), DST.id()];
+    const SCHEMA: &'static [Kind] = &[Kind::Address, Kind::U64, Kind::U64, Kind::U64];
+    const MAX_ROWS: usize = K_MAX;
+    const INITIAL: Self = Self {
+        k: 0,
+        exact: HashTable::EMPTY,
+        rest: TopK::EMPTY,
+    };
+
+    fn init(&mut self, args: &Args<'_>) -> Result<(), i32> {
+        self.k = args.within(0, 1..=K_MAX as i64)? as usize;
+        Ok(())
+    }
+
+    /// A packet counts at its source and at its destination; once, where they are equal.
+    fn update(&mut self, batch: &Batch<'_>) {
+        let sizes = batch.column(WIRE_LEN).zip(batch.column(WEIGHT));
+        let addresses = batch.address_words(SRC).zip(batch.address_words(DST));
+        for ((bytes, weight), (source, destination)) in sizes.zip(addresses) {
+            let (packets, bytes) = (u64::from(weight), u64::from(weight) * u64::from(bytes));
+            self.count(source, packets, bytes);
+            if destination != source {
+                self.count(destination, packets, bytes);
+            }
+        }
+    }
+
+    /// Most bytes first; where they are equal, the smaller address.
+    fn store(&mut self, rows: &mut Rows<'_>) {
+        let mut best = Best::<_, Tracked<[u64; 2], u64>, K_MAX>::of(self.k);
+        let exact = self.exact.iter().map(|entry| Tracked {
+            key: entry.key,
+            weight: entry.value.bytes,
+            error: 0,
+            value: entry.value.packets,
+        });
+        for item in exact.chain(self.rest.items().iter().copied()) {
+            best.offer((item.weight, Reverse(address_number(item.key))), item);
+        }
+        for item in best.iter() {
+            rows.push(&[
+                Value::address(item.key),
+                item.weight.into(),
+                item.error.into(),
+                item.value.into(),
+            ]);
+        }
+        self.exact.clear();
+        self.rest.clear();
+    }
+}
+como_kit::export!(TopAddr);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use como_kit::native::{Guest, Packets};
+
+    fn address(n: u128) -> [u8; 16] {
+        n.to_be_bytes()
+    }
+
+    #[test]
+    fn ranks_addresses_by_the_bytes_that_they_sent_and_received() {
+        let mut guest = Guest::<TopAddr>::new(&[2]);
+        guest.update(
+            Packets::new(4)
+                .set(WIRE_LEN, &[1000, 60, 60, 400])
+                .set(WEIGHT, &[1, 1, 1, 2])
+                .set(SRC, &[address(1), address(2), address(3), address(3)])
+                .set(DST, &[address(2), address(1), address(3), address(4)]),
+        );
+        let table = guest.store();
+        assert_eq!(table.rows(), 2);
+        let row = |n, bytes: u64, packets: u64| {
+            [address(n).into(), bytes.into(), 0u64.into(), packets.into()].to_vec()
+        };
+        assert_eq!(
+            table.row(0),
+            row(1, 1060, 2),
+            "the smaller of two equal addresses"
+        );
+        assert_eq!(table.row(1), row(2, 1060, 2));
+        assert_eq!(guest.store().rows(), 0, "the next interval starts empty");
+    }
+
+    #[test]
+    fn an_address_that_is_heavy_after_the_table_is_full_is_found() {
+        let n = 40_000;
+        let sources: Vec<_> = (0..n)
+            .map(|i| address(if i > n / 2 && i % 50 == 0 { 7 } else { 1000 + i }))
+            .collect();
+        let destinations: Vec<_> = (0..n).map(|i| address(1 << 64 | i)).collect();
+        let mut guest = Guest::<TopAddr>::new(&[1]);
+        let packets = Packets::new(n as usize).set(WIRE_LEN, &vec![100; n as usize]);
+        guest.update(packets.set(SRC, &sources).set(DST, &destinations));
+        let row = guest.store().row(0);
+        let [
+            Value::Address(found),
+            Value::U64(bytes),
+            Value::U64(error),
+            Value::U64(seen),
+        ] = row[..]
+        else {
+            panic!("other kinds")
+        };
+        assert_eq!(found, address(7));
+        assert!(bytes >= 39_900 && bytes - error <= 39_900 && seen <= 399);
+        assert!(error <= 2 * n as u64 * 100 / TRACKED as u64);
+    }
+}
