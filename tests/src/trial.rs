@@ -133,6 +133,15 @@ impl Node {
         fs::write(&file, lines.join("\n") + "\n").map_err(|e| format!("{}: {e}", file.display()))
     }
 
+    /// `como-node trace export`: every packet of the trace, byte for byte, into a pcap file.
+    pub fn export(&self, out: &Path) -> Result<Command> {
+        let mut command = self.site.admin(&["trace", "export"])?;
+        command
+            .args(["--level", "payload", "--format", "pcap", "--force", "-o"])
+            .arg(out);
+        Ok(command)
+    }
+
     /// `como-node run`; its log goes to `node.log` beside its folder.
     pub fn start(&mut self) -> Result<()> {
         self.supervisor = Some(self.site.launch(&self.log())?);

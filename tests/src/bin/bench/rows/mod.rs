@@ -3,6 +3,7 @@
 
 mod anonymize;
 mod archive;
+mod bare;
 mod cipher;
 mod ingest;
 mod modules;

@@ -8,7 +8,6 @@ use crate::row::{Aim, Peer, Row};
 pub const NAMES: &[&str] = &[
     "live capture, 100-900 k packets/s, lost",
     "live capture, 100-900 k packets/s, cores",
-    "whole window back to pcap",
     "host's share per packet and module",
     "traffic, topports, flowcount in the sandbox",
     "on-demand topaddr, re-keyed",
@@ -30,12 +29,6 @@ const PENDING: [Pending; NAMES.len()] = [
         Some("best of tcpdump, dumpcap, netsniff-ng, stenographer"),
         Aim::Report,
         "a load generator for a veth pair, and the peers on the other end",
-    ),
-    (
-        "bytes/s",
-        Some("open + decompress alone, 2 cores"),
-        Aim::RatioAtLeast(0.7),
-        "`como-node trace export`, and the bare loop beside it",
     ),
     (
         "ns/packet",

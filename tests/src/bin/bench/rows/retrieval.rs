@@ -13,6 +13,7 @@ use como_node::trace::{BlockKind, SegmentReader};
 use como_policies::AccessLevel;
 use como_tests::trial::{self, Node, Person};
 
+use super::bare::Bare;
 use super::{Bench, fresh_folder, modules};
 use crate::measure::{Cost, Side, in_turn};
 use crate::peers;
@@ -23,6 +24,7 @@ pub const NAMES: &[&str] = &[
     "one flow, cold cache",
     "one flow, per GB of its window",
     "1 % of a window, cached",
+    "whole window back to pcap",
     "index, of captured bytes",
 ];
 
@@ -32,6 +34,8 @@ const AIM_NEEDLE_MS: f64 = 100.0;
 const AIM_MS_PER_GB: f64 = 2.0;
 /// Largest index, of the captured bytes.
 const AIM_INDEX_SHARE: f64 = 0.01;
+/// Smallest part of what opening and decompressing alone would allow.
+const AIM_OF_BARE_LOOP: f64 = 0.7;
 /// Longest ingest before the first measurement.
 const PATIENCE: Duration = Duration::from_secs(1800);
 /// Packets among which flow and host are chosen.
@@ -55,6 +59,7 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
         }
         peers::tcpdump_filter(&bench.trace.path, filter(&archive.wanted), &bench.scratch)
     };
+    let bare = Bare::prepare(bench);
     let sides: Vec<Side<'_>> = vec![
         Box::new(|| ask(Archive::needle_cold)),
         Box::new(|| tcpdump(|wanted| &wanted.flow, true)),
@@ -62,10 +67,21 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
         Box::new(|| ask(Archive::needle_in_part)),
         Box::new(|| ask(Archive::hundredth)),
         Box::new(|| tcpdump(|wanted| &wanted.hundredth, false)),
+        Box::new(|| ask(Archive::export)),
+        Box::new(|| bare.as_ref().map_err(Clone::clone)?.open()),
     ];
-    let [cold, tcpdump_cold, whole, part, hundredth, tcpdump_hundredth] = in_turn(bench.rounds, sides)
+    let [
+        cold,
+        tcpdump_cold,
+        whole,
+        part,
+        hundredth,
+        tcpdump_hundredth,
+        export,
+        loops,
+    ] = in_turn(bench.rounds, sides)
         .try_into()
-        .expect("six sides, six costs");
+        .expect("eight sides, eight costs");
     let ms = |cost: &Result<Cost, String>| cost.clone().map(|cost| cost.wall_s * 1e3);
     let rate =
         |cost: &Result<Cost, String>| cost.clone().map(|cost| bench.trace.packets as f64 / cost.wall_s);
@@ -115,6 +131,21 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
         },
         Row {
             name: NAMES[3],
+            ours: export.map(|cost| bench.trace.captured_bytes as f64 / cost.wall_s),
+            unit: "bytes/s",
+            peer: Some(Peer {
+                name: "open + decompress alone, all cores",
+                figure: loops.and_then(|cost| {
+                    bare.as_ref()
+                        .map(|bare| bare.bytes as f64 / cost.wall_s)
+                        .map_err(Clone::clone)
+                }),
+            }),
+            aim: Aim::RatioAtLeast(AIM_OF_BARE_LOOP),
+            note: "`como-node trace export` into a file".into(),
+        },
+        Row {
+            name: NAMES[4],
             ours: archive
                 .as_ref()
                 .map_err(Clone::clone)
@@ -197,6 +228,10 @@ impl Archive {
 
     fn hundredth(&self, scratch: &Path) -> trial::Result<Cost> {
         self.ask(&["--all"], &self.wanted.hundredth, scratch)
+    }
+
+    fn export(&self, scratch: &Path) -> trial::Result<Cost> {
+        crate::measure::command(&mut self.node.export(&scratch.join("export.pcap"))?)
     }
 
     fn ask(&self, window: &[&str], filter: &str, scratch: &Path) -> trial::Result<Cost> {
