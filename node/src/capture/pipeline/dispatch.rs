@@ -22,11 +22,7 @@ pub(super) struct Dispatch {
     config: PipelineConfig,
     run: RunKey,
     epoch_keys: EpochKeysFn,
-    permits: Receiver<()>,
-    /// Batches whose memory is used again.
-    spares: Receiver<PacketBatch>,
-    jobs: SyncSender<Job>,
-    done: SyncSender<Done>,
+    ends: Ends,
     control: Arc<Control>,
     live: bool,
     batch: PacketBatch,
@@ -40,6 +36,18 @@ pub(super) struct Dispatch {
     dispatched: ResumePoint,
     sequence: u64,
     segment: Option<OpenSegment>,
+}
+
+/// The dispatcher's ends of the pipeline's channels.
+pub(super) struct Ends {
+    /// Places for blocks in flight.
+    pub permits: Receiver<()>,
+    /// Batches whose memory is used again.
+    pub spares: Receiver<PacketBatch>,
+    /// To the workers.
+    pub jobs: SyncSender<Job>,
+    /// What needs no worker.
+    pub done: SyncSender<Done>,
 }
 
 struct OpenSegment {
@@ -57,10 +65,7 @@ impl Dispatch {
         config: PipelineConfig,
         run: RunKey,
         epoch_keys: EpochKeysFn,
-        permits: Receiver<()>,
-        spares: Receiver<PacketBatch>,
-        jobs: SyncSender<Job>,
-        done: SyncSender<Done>,
+        ends: Ends,
         control: Arc<Control>,
     ) -> Self {
         let position = config.resume;
@@ -68,10 +73,7 @@ impl Dispatch {
             config,
             run,
             epoch_keys,
-            permits,
-            spares,
-            jobs,
-            done,
+            ends,
             control,
             live: false,
             batch: PacketBatch::default(),
@@ -135,7 +137,7 @@ impl Dispatch {
             self.flush()?;
         }
         if self.batch.is_empty() {
-            self.batch = self.spares.try_recv().unwrap_or_default();
+            self.batch = self.ends.spares.try_recv().unwrap_or_default();
             self.batch.restart(packet.link, self.position.next_packet);
             self.batch_epoch = epoch;
             self.batch_since = Instant::now();
@@ -217,7 +219,7 @@ impl Dispatch {
             sealer: segment.sealer.clone(),
             anonymizer: segment.keys.anonymizer.clone(),
         };
-        self.jobs.send(job).map_err(|_| PipelineError::ThreadDied)?;
+        self.ends.jobs.send(job).map_err(|_| PipelineError::ThreadDied)?;
         if careful {
             self.control.wait_acknowledged(sequence);
         }
@@ -240,7 +242,8 @@ impl Dispatch {
         };
         segment.blocks += 1;
         let block = segment.sealer.seal_gaps(at, self.dispatched, &gaps)?;
-        self.done
+        self.ends
+            .done
             .send(Done::block(sequence, segment.sealer.segment(), block))
             .map_err(|_| PipelineError::ThreadDied)?;
         self.index_if_due()
@@ -270,7 +273,8 @@ impl Dispatch {
             sequence,
         };
         segment.blocks += 1;
-        self.done
+        self.ends
+            .done
             .send(Done::index(at, self.dispatched, last))
             .map_err(|_| PipelineError::ThreadDied)
     }
@@ -278,9 +282,9 @@ impl Dispatch {
     /// Takes one place in flight. A file waits for it; for a link there may be none.
     fn permit(&mut self) -> bool {
         if !self.live {
-            return self.permits.recv().is_ok();
+            return self.ends.permits.recv().is_ok();
         }
-        !matches!(self.permits.try_recv(), Err(TryRecvError::Empty))
+        !matches!(self.ends.permits.try_recv(), Err(TryRecvError::Empty))
     }
 
     /// The queue is full: these packets become part of one growing gap, and their numbers are free again.
@@ -334,7 +338,8 @@ impl Dispatch {
         };
         let (sealer, ledger) = SegmentStart::new(plan, &keys, &self.run)?.split();
         let sequence = self.next_sequence();
-        self.done
+        self.ends
+            .done
             .send(Done::open(sequence, ledger))
             .map_err(|_| PipelineError::ThreadDied)?;
         self.segment = Some(OpenSegment {
@@ -355,7 +360,8 @@ impl Dispatch {
         self.index(true)?;
         self.segment = None;
         let sequence = self.next_sequence();
-        self.done
+        self.ends
+            .done
             .send(Done::close(sequence, reason))
             .map_err(|_| PipelineError::ThreadDied)
     }

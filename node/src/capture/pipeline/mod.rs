@@ -182,16 +182,13 @@ impl Pipeline {
             config.source,
         );
         threads.push(spawn("order".to_owned(), &control, move || order.run()));
-        let dispatch = dispatch::Dispatch::new(
-            config,
-            run,
-            epoch_keys,
+        let ends = dispatch::Ends {
             permits,
             spares,
-            job_out,
-            done_out,
-            control.clone(),
-        );
+            jobs: job_out,
+            done: done_out,
+        };
+        let dispatch = dispatch::Dispatch::new(config, run, epoch_keys, ends, control.clone());
         threads.push(spawn("dispatch".to_owned(), &control, move || {
             dispatch.run(source)
         }));
