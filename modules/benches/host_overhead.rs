@@ -120,7 +120,7 @@ fn guests() -> Vec<String> {
 }
 
 #[divan::bench(args = guests())]
-fn update(bencher: divan::Bencher<'_, '_>, name: &String) {
+fn update(bencher: divan::Bencher<'_, '_>, name: &str) {
     let (mut instance, view) = (instance(name), view());
     let all = Bitmap::all(PACKETS);
     bencher
@@ -129,7 +129,7 @@ fn update(bencher: divan::Bencher<'_, '_>, name: &String) {
 }
 
 #[divan::bench(args = guests())]
-fn store(bencher: divan::Bencher<'_, '_>, name: &String) {
+fn store(bencher: divan::Bencher<'_, '_>, name: &str) {
     let mut instance = instance(name);
     bencher.bench_local(|| instance.store().expect("no fault"));
 }

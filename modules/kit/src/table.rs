@@ -110,7 +110,7 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
             }
         }
         let entries = &mut self.entries[..to];
-        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        entries.sort_unstable_by_key(|entry| entry.key);
         let out = with(entries);
         self.clear();
         out

@@ -27,7 +27,7 @@ impl<const WORDS: usize> LinearCounter<WORDS> {
     /// Counts an item by its 64-bit hash, whose upper half chooses the bit.
     pub fn insert(&mut self, hash: u64) {
         // Multiply and shift instead of a remainder: the upper half, scaled to the number of bits.
-        let bit = ((hash >> 32) * Self::BITS as u64 >> 32) as usize;
+        let bit = (((hash >> 32) * Self::BITS as u64) >> 32) as usize;
         self.words[bit / WORD_BITS] |= 1 << (bit % WORD_BITS);
     }
 

@@ -166,7 +166,7 @@ mod tests {
             let addresses: BTreeMap<u128, u64> = (0..count)
                 .map(|_| {
                     // Clustered, in one family or the other.
-                    let low = u128::from(next() % 8 << 20 | next() % 4 << 8 | next() % 16);
+                    let low = u128::from(((next() % 8) << 20) | ((next() % 4) << 8) | (next() % 16));
                     let base = if round % 2 == 0 { MAPPED } else { 0x2001_0db8 << 96 };
                     (base | low, 1 + next() % 1000)
                 })

@@ -53,13 +53,14 @@ pub fn is_installed() -> bool {
     version.is_ok_and(|output| output.status.success())
 }
 
-/// What tshark says of every packet. Denied must be what it finds neither IP nor ARP in.
-pub fn read(file: &Path, payloads: bool) -> Vec<Seen> {
+/// What tshark says of the first packets. Denied must be what it finds neither IP nor ARP in.
+pub fn read(file: &Path, packets: usize, payloads: bool) -> Vec<Seen> {
     let mut command = Command::new("tshark");
     command
         .arg("-r")
         .arg(file)
         .args(["-n", "-T", "fields", "-E", "occurrence=a"]);
+    command.args(["-c", &packets.to_string()]);
     let extra: &[&str] = if payloads { &PAYLOADS } else { &[] };
     for field in FIELDS.iter().chain(extra) {
         command.args(["-e", field]);
