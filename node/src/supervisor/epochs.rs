@@ -25,10 +25,7 @@ impl Supervisor {
         let mut trace = Vec::new();
         for section in Section::ALL {
             trace.push(
-                self.keyring
-                    .trace_identity(sealing_epoch, section)?
-                    .recipient()
-                    .to_bytes(),
+                self.keyring.trace_recipient(sealing_epoch, section)?.to_bytes(),
             );
         }
         let mut records = Vec::new();
