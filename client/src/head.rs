@@ -37,8 +37,11 @@ impl Head {
         self.rows
     }
 
-    /// The table, its units in the header, and how many rows are not shown.
+    /// The table, its units in the header, and how many rows are not shown; nothing where nobody wanted a row.
     pub fn render(&self) -> String {
+        if self.most == 0 {
+            return String::new();
+        }
         let header: Vec<String> = self.fields.iter().map(titled).collect();
         let mut page = render::table(&header, &self.kept);
         let hidden = self.rows - self.kept.len() as u64;

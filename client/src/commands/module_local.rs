@@ -6,7 +6,7 @@ use std::path::Path;
 use como_anonymize::Anonymizer;
 use como_dataset::{Batch, ColumnData, ColumnKind, Field, Schema};
 use como_keys::mapping::MappingKey;
-use como_modules::limits::{BATCH_MAX_PACKETS, FUEL_PER_BATCH};
+use como_modules::limits::{BATCH_MAX_PACKETS, FUEL_PER_BATCH, FUEL_PER_CALLBACK};
 use como_modules::{AdmittedModule, IntervalRows, Manifest};
 use serde_json::{Value, json};
 
@@ -78,7 +78,8 @@ pub fn test(context: &Context, args: &ModuleTest) -> Result<()> {
             String::new()
         }
     };
-    let text = format!("{table}\n{}", facts(module.manifest(), &report));
+    let gap = if table.is_empty() { "" } else { "\n" };
+    let text = format!("{table}{gap}{}", facts(module.manifest(), &report));
     context.output.result(&value, &text);
     // What was stored before stays true; a node too keeps it.
     match report.fault {
@@ -195,7 +196,7 @@ fn used(report: &Report) -> Value {
     let usage = &report.usage;
     json!({
         "packets": usage.packets, "batches": usage.batches, "intervals": report.intervals,
-        "cut_intervals": report.cut, "fuel": usage.fuel, "memory_bytes": usage.memory_bytes,
+        "cut_intervals": report.cut, "fuel": usage.fuel, "store_fuel": usage.store_fuel, "memory_bytes": usage.memory_bytes,
         "output_bytes": usage.output_bytes, "guest_ns": usage.wall_ns, "total_ns": report.sandbox_ns,
     })
 }
@@ -275,13 +276,15 @@ fn costs(module: &AdmittedModule, figures: &Figures) -> String {
     ])
 }
 
+/// `update` and `store` have budgets of their own.
 fn fuel(report: &Report) -> String {
     let usage = &report.usage;
     format!(
-        "{} units, {} a packet; {} is the limit in a full batch",
-        render::count(usage.fuel),
-        per(usage.fuel, usage.packets),
-        FUEL_PER_BATCH / BATCH_MAX_PACKETS as u64
+        "{} units a packet (limit {} in a full batch), {} a store (limit {})",
+        per(usage.fuel - usage.store_fuel, usage.packets),
+        FUEL_PER_BATCH / BATCH_MAX_PACKETS as u64,
+        render::count(usage.store_fuel / usage.stores.max(1)),
+        render::count(FUEL_PER_CALLBACK),
     )
 }
 

@@ -21,7 +21,7 @@ pub(super) const WASM: &[u8] = &[
     0x01, 0x0a, 2, 0x60, 0, 1, 0x7f, 0x60, 1, 0x7f, 1, 0x7f, // types: () -> i32, (i32) -> i32
     0x03, 0x07, 6, 0, 0, 0, 1, 1, 0, // six functions and their types
     0x05, 0x06, 1, 0x01, 0x80, 0x08, 0x80, 0x08, // memory: 1024 pages, no more
-    0x07, 0x42, 7, // exports
+    0x07, 0x48, 7, // exports
     6, b'm', b'e', b'm', b'o', b'r', b'y', 0x02, 0,
     8, b'c', b'o', b'm', b'o', b'_', b'a', b'b', b'i', 0x00, 0,
     10, b'c', b'o', b'm', b'o', b'_', b'a', b'r', b'e', b'n', b'a', 0x00, 1,
