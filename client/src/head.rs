@@ -27,7 +27,13 @@ impl Head {
     /// Takes a batch of rows.
     pub fn add(&mut self, batch: &Batch) {
         let wanted = self.most.saturating_sub(self.kept.len()).min(batch.rows());
-        let row = |row: usize| batch.columns.iter().map(|column| text(column.value(row))).collect();
+        let row = |row: usize| {
+            batch
+                .columns
+                .iter()
+                .map(|column| text(column.value(row)))
+                .collect()
+        };
         self.kept.extend((0..wanted).map(row));
         self.rows += batch.rows() as u64;
     }

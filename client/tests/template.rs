@@ -32,7 +32,8 @@ fn cargo(module: &Path, target_dir: &Path) -> Command {
 
 /// A command that must end with the exit code of a bad input; its words.
 fn failed(como: &mut Command, built: &Path) -> String {
-    como.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", built);
+    como.env("CARGO_NET_OFFLINE", "true")
+        .env("CARGO_TARGET_DIR", built);
     let output = como.output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -50,7 +51,10 @@ fn what_is_missing_to_build_is_named_with_how_to_get_it() {
     let empty = dir.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     let words = como(&empty);
-    assert!(words.contains("rustc is not installed") && words.contains("rustup.rs"), "{words}");
+    assert!(
+        words.contains("rustc is not installed") && words.contains("rustup.rs"),
+        "{words}"
+    );
     // A compiler that has its libraries elsewhere, as one without the target has.
     let bin = dir.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
@@ -83,7 +87,8 @@ fn a_new_module_passes_its_tests_and_is_admitted() {
     run(como().args(["module", "new", "big-packets"]));
     run(cargo(&module, &built).args(["test", "--offline", "--quiet"]));
     let offline = |como: &mut Command| {
-        como.env("CARGO_NET_OFFLINE", "true").env("CARGO_TARGET_DIR", &built);
+        como.env("CARGO_NET_OFFLINE", "true")
+            .env("CARGO_TARGET_DIR", &built);
         // Settings of whoever builds do not reach the guest: with these, no node would admit it.
         como.env("RUSTFLAGS", "-C target-feature=+reference-types");
         run(como)
@@ -92,10 +97,16 @@ fn a_new_module_passes_its_tests_and_is_admitted() {
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     let wasm = built.join(TARGET).join("release/big_packets.wasm");
     assert_eq!(told["wasm"].as_str(), wasm.to_str());
-    assert_eq!(told["bytes"].as_u64(), Some(std::fs::metadata(&wasm).unwrap().len()));
+    assert_eq!(
+        told["bytes"].as_u64(),
+        Some(std::fs::metadata(&wasm).unwrap().len())
+    );
     offline(como().args(["module", "sign", "big-packets", "-o", "x.cmod"]));
     let signed = std::fs::read(dir.path().join("x.cmod")).unwrap();
-    assert!(signed.windows(8).any(|bytes| bytes == b"\0asm\x01\0\0\0"), "the code is in it");
+    assert!(
+        signed.windows(8).any(|bytes| bytes == b"\0asm\x01\0\0\0"),
+        "the code is in it"
+    );
     let admitted = como_modules::VerifiedModule::from_supervisor(&signed).unwrap();
     admitted.admit().unwrap();
 
@@ -104,7 +115,10 @@ fn a_new_module_passes_its_tests_and_is_admitted() {
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("2097152", "2162688")).unwrap();
     let refused = failed(como().args(["module", "build", "big-packets"]), &built);
-    assert!(refused.contains("it has 2162688 bytes, the manifest says 2097152"), "{refused}");
+    assert!(
+        refused.contains("it has 2162688 bytes, the manifest says 2097152"),
+        "{refused}"
+    );
     std::fs::write(module.join("src/lib.rs"), "fn broken(").unwrap();
     let refused = failed(como().args(["module", "build", "big-packets"]), &built);
     assert!(refused.contains("src/lib.rs:1"), "{refused}");

@@ -27,18 +27,34 @@ const FOREIGN_SETTINGS: [&str; 6] = [
 
 #[test]
 fn the_first_module_page_leads_to_a_live_result() {
-    let folder = tempfile::Builder::new().prefix("como-tutorial-").tempdir().expect("a folder");
+    let folder = tempfile::Builder::new()
+        .prefix("como-tutorial-")
+        .tempdir()
+        .expect("a folder");
     // Roles with users of their own pass through it.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("chmod");
     let page = fs::read_to_string(Path::new(root()).join("docs/first-module.md")).expect("the page");
     let commands = commands(&page);
-    for word in ["module new", "module build", "module test", "module bench", "query", "dataset plot"] {
-        assert!(commands.iter().any(|command| command.contains(word)), "the page lacks `{word}`");
+    for word in [
+        "module new",
+        "module build",
+        "module test",
+        "module bench",
+        "query",
+        "dataset plot",
+    ] {
+        assert!(
+            commands.iter().any(|command| command.contains(word)),
+            "the page lacks `{word}`"
+        );
     }
     let port = free_port().expect("a port").to_string();
     let script = script(&commands).replace(PAGE_PORT, &port);
     let mut shell = Command::new("bash");
-    let programs = program("como").parent().expect("programs lie in a folder").to_owned();
+    let programs = program("como")
+        .parent()
+        .expect("programs lie in a folder")
+        .to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(programs).chain(std::env::split_paths(&path)));
     FOREIGN_SETTINGS.iter().for_each(|name| {
@@ -69,7 +85,14 @@ fn first_rows_are_those_of_a_local_run(folder: &Path) {
         keys_dir: folder.join("ann"),
         folder: folder.to_owned(),
     };
-    let told = ann.como(&["--json", "module", "test", "big-packets.cmod", "--pcap", "link.pcap"]);
+    let told = ann.como(&[
+        "--json",
+        "module",
+        "test",
+        "big-packets.cmod",
+        "--pcap",
+        "link.pcap",
+    ]);
     let told = told.ok().json();
     let local: BTreeMap<i128, i128> = told["rows"]
         .as_array()
@@ -77,7 +100,10 @@ fn first_rows_are_those_of_a_local_run(folder: &Path) {
         .iter()
         .map(|row| {
             let time: Moment = row["time"].as_str().expect("a time").parse().expect("a time");
-            (time.resolve(0).into(), row["packets"].as_u64().expect("a count").into())
+            (
+                time.resolve(0).into(),
+                row["packets"].as_u64().expect("a count").into(),
+            )
         })
         .collect();
     let first = open_table(&ann, &ann.path("first.como"));

@@ -91,7 +91,10 @@ pub fn treatment(level: AccessLevel, named: &KeyFiles) -> Result<Treatment> {
 
 /// Pseudonyms under the key in a file that [`generate_key`] made.
 pub fn anonymizer(path: &Path) -> Result<Anonymizer> {
-    Ok(Anonymizer::new(&MappingKey::from_bytes(&*read(path, Some(ANONYMIZATION))?)))
+    Ok(Anonymizer::new(&MappingKey::from_bytes(&*read(
+        path,
+        Some(ANONYMIZATION),
+    )?)))
 }
 
 /// 32 bytes in hex, after the word that says what they are for where there is one.

@@ -59,7 +59,9 @@ const PAGE_WIDTH: usize = 100;
 /// How wide a page may be, in characters.
 fn page_width() -> usize {
     let columns = std::env::var("COLUMNS").ok();
-    columns.and_then(|columns| columns.parse().ok()).unwrap_or(PAGE_WIDTH)
+    columns
+        .and_then(|columns| columns.parse().ok())
+        .unwrap_or(PAGE_WIDTH)
 }
 
 /// What every command works with; keys and profile are read when a command needs them.

@@ -258,7 +258,10 @@ fn costs(module: &AdmittedModule, figures: &Figures) -> String {
     let packets = own.usage.packets;
     let ns = |report: &Report| per(report.sandbox_ns, packets);
     aligned(&[
-        ("module", format!("{}, {}", module.manifest().name, module.hash_hex())),
+        (
+            "module",
+            format!("{}, {}", module.manifest().name, module.hash_hex()),
+        ),
         ("level", module.manifest().level.to_string()),
         (
             "packets",
@@ -270,7 +273,10 @@ fn costs(module: &AdmittedModule, figures: &Figures) -> String {
             ),
         ),
         ("time", format!("{} ns a packet", ns(own))),
-        ("sandbox", format!("{} ns of them with a module that does nothing", ns(idle))),
+        (
+            "sandbox",
+            format!("{} ns of them: what a module that does nothing costs", ns(idle)),
+        ),
         ("fuel", fuel(own)),
         ("memory", render::bytes(own.usage.memory_bytes)),
     ])

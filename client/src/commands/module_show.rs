@@ -46,9 +46,9 @@ fn show_file(context: &Context, file: &Path) -> Result<()> {
     let manifest = SignedModule::parse(&bytes).and_then(|module| module.unverified_manifest());
     let manifest = manifest.map_err(|error| local::of_module(file, &error))?;
     context.output.result(&as_json(&manifest), &text(&manifest));
-    context
-        .output
-        .note("note: the signature is not checked here: a node checks it with the key that its operator registered");
+    context.output.note(
+        "note: the signature is not checked here: a node checks it with the key that its operator registered",
+    );
     Ok(())
 }
 
@@ -136,7 +136,10 @@ fn text(manifest: &Manifest) -> String {
             })
             .collect();
         page.push_str("\narguments:\n");
-        page.push_str(&render::table(&header(&["name", "default", "range", "about"]), &rows));
+        page.push_str(&render::table(
+            &header(&["name", "default", "range", "about"]),
+            &rows,
+        ));
     }
     let rows: Vec<Vec<String>> = manifest
         .schema
@@ -158,4 +161,3 @@ fn text(manifest: &Manifest) -> String {
     ));
     page
 }
-

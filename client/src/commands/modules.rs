@@ -58,16 +58,16 @@ fn new(context: &Context, args: &ModuleNew) -> Result<()> {
 }
 
 fn sign(context: &Context, args: &ModuleSign) -> Result<()> {
+    if args.wasm.is_none() && !args.manifest.is_dir() {
+        return Err(ClientError::usage(
+            format!("the code of {} is missing", args.manifest.display()),
+            "name the compiled code with --wasm FILE, or give the module's folder, which is built",
+        ));
+    }
     let bundle = context.bundle()?;
     let built = match &args.wasm {
         Some(wasm) => wasm.clone(),
-        None if args.manifest.is_dir() => local::build(&args.manifest)?,
-        None => {
-            return Err(ClientError::usage(
-                format!("the code of {} is missing", args.manifest.display()),
-                "name the compiled code with --wasm FILE, or give the module's folder, which is built",
-            ));
-        }
+        None => local::build(&args.manifest)?,
     };
     let wasm = read_file(&built, MAX_MODULE_BYTES)?;
     if !wasm.starts_with(b"\0asm") {

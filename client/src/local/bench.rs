@@ -48,7 +48,8 @@ pub fn bench<R: Read>(
             "take a capture with packets, or another --level",
         ));
     }
-    let idle = module::admit(&idle::manifest(module.manifest()), idle::WASM).map_err(ClientError::of_input)?;
+    let idle = idle::manifest(module.manifest());
+    let idle = module::admit(&idle, &idle::wasm(&idle)).map_err(ClientError::of_input)?;
     let mut fastest = Figures {
         module: round(module, args, &views, &seen)?,
         idle: round(&idle, args, &views, &seen)?,

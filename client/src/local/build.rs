@@ -24,7 +24,10 @@ const GET_RUST: &str = "install it from https://rustup.rs, or with your distribu
 pub fn build(dir: &Path) -> Result<PathBuf> {
     if !dir.join("Cargo.toml").is_file() {
         return Err(ClientError::usage(
-            format!("{} is not the folder of a module in Rust: it has no Cargo.toml", dir.display()),
+            format!(
+                "{} is not the folder of a module in Rust: it has no Cargo.toml",
+                dir.display()
+            ),
             "make one with `como module new NAME`; code of another compiler is given as its .wasm file",
         ));
     }
@@ -72,10 +75,15 @@ fn check_target(dir: &Path) -> Result<()> {
 fn run(command: &mut Command) -> Result<Output> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    command.spawn().and_then(|child| child.wait_with_output()).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => ClientError::input(format!("{program} is not installed, or not in PATH"), GET_RUST),
-        _ => ClientError::input(format!("{program} does not start: {error}"), GET_RUST),
-    })
+    command
+        .spawn()
+        .and_then(|child| child.wait_with_output())
+        .map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                ClientError::input(format!("{program} is not installed, or not in PATH"), GET_RUST)
+            }
+            _ => ClientError::input(format!("{program} does not start: {error}"), GET_RUST),
+        })
 }
 
 /// The WebAssembly file of one of cargo's messages, if it tells of one.
@@ -85,7 +93,9 @@ fn wasm_of(line: &str) -> Option<PathBuf> {
         return None;
     }
     let files = message["filenames"].as_array()?.iter().filter_map(Value::as_str);
-    files.map(PathBuf::from).find(|file| file.extension().is_some_and(|ending| ending == "wasm"))
+    files
+        .map(PathBuf::from)
+        .find(|file| file.extension().is_some_and(|ending| ending == "wasm"))
 }
 
 #[cfg(test)]
@@ -109,6 +119,9 @@ mod tests {
     fn a_folder_without_a_module_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (what, fix) = build(dir.path()).unwrap_err().lines();
-        assert!(what.contains("no Cargo.toml") && fix.contains("como module new"), "{what}\n{fix}");
+        assert!(
+            what.contains("no Cargo.toml") && fix.contains("como module new"),
+            "{what}\n{fix}"
+        );
     }
 }

@@ -39,12 +39,18 @@ pub fn find(what: &Path, manifest: Option<&Path>) -> Result<(PathBuf, PathBuf)> 
 fn above(file: &Path) -> Option<PathBuf> {
     let file = file.canonicalize().ok()?;
     let folders = file.ancestors().skip(1);
-    folders.map(|folder| folder.join(MANIFEST)).find(|manifest| manifest.is_file())
+    folders
+        .map(|folder| folder.join(MANIFEST))
+        .find(|manifest| manifest.is_file())
 }
 
 /// The manifest in a module.toml, or of a folder that has one.
 pub fn manifest_of(path: &Path, developer: &str, not_after_ns: u64) -> Result<Manifest> {
-    let path = if path.is_dir() { path.join(MANIFEST) } else { path.to_owned() };
+    let path = if path.is_dir() {
+        path.join(MANIFEST)
+    } else {
+        path.to_owned()
+    };
     let toml = read_text(&path, MAX_TOML_BYTES)?;
     Manifest::from_toml(&toml, developer, not_after_ns).map_err(|error| of_module(&path, &error))
 }
@@ -56,7 +62,11 @@ pub fn load(what: &Path, manifest: Option<&Path>, level: Option<AccessLevel>) ->
     let (mut manifest, wasm, named) = if signed {
         let bytes = read_file(what, MAX_MODULE_BYTES)?;
         let module = VerifiedModule::from_supervisor(&bytes).map_err(|error| of_module(what, &error))?;
-        (Manifest::clone(module.manifest()), module.wasm().to_vec(), what.to_owned())
+        (
+            Manifest::clone(module.manifest()),
+            module.wasm().to_vec(),
+            what.to_owned(),
+        )
     } else {
         let (wasm, manifest) = find(what, manifest)?;
         let code = read_file(&wasm, MAX_MODULE_BYTES)?;

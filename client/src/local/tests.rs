@@ -32,7 +32,10 @@ fn capture(packets: &[(u64, u8)]) -> Vec<u8> {
         let mut ip = [
             0x45, 0, 0, 36, 0, 0, 0, 0, 64, 17, 0, 0, 198, 51, 100, *host, 203, 0, 113, 1,
         ];
-        let sum: u32 = ip.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+        let sum: u32 = ip
+            .chunks(2)
+            .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+            .sum();
         let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
         ip[10..12].copy_from_slice(&sum.to_be_bytes());
         file.extend_from_slice(&ip);
@@ -63,6 +66,13 @@ const COUNTER: &str = r#"(module (memory (export "memory") 2 2) (global $n (mut 
         (i32.store (i32.const 65536) (i32.const 1))
         (i64.store (i32.const 65552) (global.get $n))
         (global.set $n (i64.const 0)) i32.const 32))"#;
+
+/// The command line's cases run the same guest.
+#[test]
+fn the_guest_of_the_command_line_cases_is_that_of_the_text() {
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cmd/module.in/counter.wasm");
+    assert_eq!(fs::read(fixture).unwrap(), wat::parse_str(COUNTER).unwrap());
+}
 
 fn manifest(filter: &str, interval_ms: u64, level: &str) -> Manifest {
     let toml = format!(
@@ -121,9 +131,15 @@ fn rows_are_those_of_a_count_by_hand() {
     ]);
     let mut rows = Vec::new();
     let module = counter("", 1000, "anonymized");
-    let report = run(&module, &[], Reader::new(&file[..]).unwrap(), Some(&key()), &mut |interval| {
-        rows.push((row(interval), interval.complete));
-    })
+    let report = run(
+        &module,
+        &[],
+        Reader::new(&file[..]).unwrap(),
+        Some(&key()),
+        &mut |interval| {
+            rows.push((row(interval), interval.complete));
+        },
+    )
     .unwrap();
     let expected = [
         // The capture's first and last intervals may have had more before and after it; empty ones are rows too.
@@ -135,7 +151,10 @@ fn rows_are_those_of_a_count_by_hand() {
     ];
     // The first packet's time is floored to the level's grain of 1 ms, which is the start of its interval here.
     assert_eq!(rows, expected);
-    assert_eq!((report.seen.packets, report.usage.packets, report.usage.rows), (5, 5, 5));
+    assert_eq!(
+        (report.seen.packets, report.usage.packets, report.usage.rows),
+        (5, 5, 5)
+    );
     assert_eq!((report.intervals, report.cut, report.fault), (5, 1, None));
     assert_eq!((report.seen.end, report.seen.denied.len()), (End::Clean, 0));
     assert!(report.usage.fuel > 0 && report.usage.memory_bytes == 128 << 10);
@@ -151,7 +170,10 @@ fn the_manifests_filter_and_arguments_count() {
 
     let module = counter("udp and src host 198.51.100.2", 1000, "headers");
     let mut rows = Vec::new();
-    run(&module, &[], open(), Some(&key()), &mut |interval| rows.push(row(interval))).unwrap();
+    run(&module, &[], open(), Some(&key()), &mut |interval| {
+        rows.push(row(interval))
+    })
+    .unwrap();
     assert_eq!(rows, [(1, 1)]);
 
     let most = |most| [("most".to_owned(), most)];
@@ -160,7 +182,12 @@ fn the_manifests_filter_and_arguments_count() {
     let fault = report.fault.expect("three packets are more than two");
     assert_eq!(fault.kind, FaultKind::GaveUp(77));
     assert_eq!(fault.module, module.hash_hex());
-    assert!(run(&module, &most(3), open(), Some(&key()), &mut |_| ()).unwrap().fault.is_none());
+    assert!(
+        run(&module, &most(3), open(), Some(&key()), &mut |_| ())
+            .unwrap()
+            .fault
+            .is_none()
+    );
     let refused = run(&module, &most(1001), open(), Some(&key()), &mut |_| ()).unwrap_err();
     assert_eq!(refused.exit() as u8, 2, "{refused}");
 }
@@ -172,13 +199,21 @@ fn hours_of_coarse_show_what_ten_sources_share() {
     let packets: Vec<(u64, u8)> = hosts(10, 12).chain(hosts(11, 3)).collect();
     let file = capture(&packets);
     let mut views = Vec::new();
-    let seen = each(Reader::new(&file[..]).unwrap(), AccessLevel::Coarse, Some(&key()), &mut |view| {
-        views.push(view);
-        ControlFlow::Continue(())
-    })
+    let seen = each(
+        Reader::new(&file[..]).unwrap(),
+        AccessLevel::Coarse,
+        Some(&key()),
+        &mut |view| {
+            views.push(view);
+            ControlFlow::Continue(())
+        },
+    )
     .unwrap();
     assert_eq!((seen.packets, seen.end_ns), (15, 12 * hour_ns));
-    let rows: Vec<(u64, usize)> = views.iter().map(|v| (v.columns.ts_ns[0] / hour_ns, v.len())).collect();
+    let rows: Vec<(u64, usize)> = views
+        .iter()
+        .map(|v| (v.columns.ts_ns[0] / hour_ns, v.len()))
+        .collect();
     // Twelve flows that twelve sources share; three that are one row with the reason.
     assert_eq!(rows, [(10, 12), (11, 1)]);
     assert!(views.iter().all(|view| view.level == AccessLevel::Coarse));
@@ -199,13 +234,22 @@ fn a_cut_capture_counts_up_to_the_cut() {
     let mut file = capture(&[(SECOND_NS, 1), (SECOND_NS, 2)]);
     file.truncate(file.len() - 10);
     let module = counter("", 1000, "anonymized");
-    let report = run(&module, &[], Reader::new(&file[..]).unwrap(), Some(&key()), &mut |_| ()).unwrap();
+    let report = run(
+        &module,
+        &[],
+        Reader::new(&file[..]).unwrap(),
+        Some(&key()),
+        &mut |_| (),
+    )
+    .unwrap();
     assert_eq!((report.usage.packets, report.seen.end), (1, End::Truncated));
 }
 
 #[test]
 fn the_bench_runs_the_module_and_the_idle_one_over_the_same_packets() {
-    let packets: Vec<(u64, u8)> = (0..5000).map(|i| (SECOND_NS + i * 1_000_000, (i % 200) as u8)).collect();
+    let packets: Vec<(u64, u8)> = (0..5000)
+        .map(|i| (SECOND_NS + i * 1_000_000, (i % 200) as u8))
+        .collect();
     let file = capture(&packets);
     let module = counter("udp", 1000, "anonymized");
     // The largest interval has 1000 packets, as many as the argument allows by default.
@@ -215,7 +259,10 @@ fn the_bench_runs_the_module_and_the_idle_one_over_the_same_packets() {
         assert_eq!((report.usage.packets, report.intervals), (5000, 5));
         assert!(report.sandbox_ns > 0);
     }
-    assert!(figures.module.usage.fuel > 5000 * 5, "the module looks at each packet");
+    assert!(
+        figures.module.usage.fuel > 5000 * 5,
+        "the module looks at each packet"
+    );
     assert!(figures.idle.usage.fuel < 5000, "the idle one at none");
     let many = [("most".to_owned(), 1)];
     let fault = bench(&module, &many, Reader::new(&file[..]).unwrap(), Some(&key())).unwrap_err();
@@ -239,7 +286,10 @@ fn admission_names_the_file_and_what_offends() {
     let missing = load(&wasm, None, None).err().unwrap();
     assert!(missing.to_string().contains("no module.toml"), "{missing}");
     // The manifest stands above, in the module's folder.
-    let traffic = concat!(env!("CARGO_MANIFEST_DIR"), "/../modules/standard/traffic/module.toml");
+    let traffic = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../modules/standard/traffic/module.toml"
+    );
     write("module.toml", &fs::read(traffic).unwrap());
     let (what, fix) = load(&wasm, None, None).err().unwrap().lines();
     assert!(what.contains("x.wasm") && what.contains("env.clock"), "{what}");

@@ -103,7 +103,12 @@ impl Views<'_> {
                 *self.seen.denied.entry(DenyReason::Undissected).or_default() += 1;
             }
         }
-        for reason in view.columns.deny.iter().filter_map(|&code| DenyReason::from_u8(code)) {
+        for reason in view
+            .columns
+            .deny
+            .iter()
+            .filter_map(|&code| DenyReason::from_u8(code))
+        {
             *self.seen.denied.entry(reason).or_default() += 1;
         }
         view
