@@ -57,7 +57,7 @@ pub enum Command {
     Keygen(Keygen),
     /// Install what a node's operator sent you back for your card
     Join(Join),
-    /// Write, sign, submit and manage modules
+    /// Write, try out, sign, submit and manage modules
     #[command(subcommand)]
     Module(ModuleCommand),
     /// Run a module on a window of a node's traffic, and fetch its table
@@ -123,6 +123,18 @@ pub struct Join {
 pub enum ModuleCommand {
     /// Make the folder of a new module: a working template
     New(ModuleNew),
+    /// Compile a module's folder, and check the code as a node does
+    Build(ModuleBuild),
+    /// Run a module on a capture file, in the sandbox of a node: no node is needed
+    Test(ModuleTest),
+    /// Measure what a module costs a packet, beside a module that does nothing
+    Bench(ModuleRun),
+    /// Print what a signed module, or one at the node, says of itself
+    Show {
+        /// A .cmod file, or a module at the node: NAME, or the 64 hex digits of its wasm's SHA-256
+        #[arg(value_hint = ValueHint::FilePath)]
+        module: String,
+    },
     /// Sign a module's manifest and code into one .cmod file
     Sign(ModuleSign),
     /// Submit a signed module to a node
@@ -154,15 +166,60 @@ pub struct ModuleNew {
     pub kit: Option<PathBuf>,
 }
 
+/// `como module build`
+#[derive(Debug, Args)]
+pub struct ModuleBuild {
+    /// The module's folder
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+}
+
+/// `como module test`
+#[derive(Debug, Args)]
+pub struct ModuleTest {
+    /// What to run, and on what.
+    #[command(flatten)]
+    pub run: ModuleRun,
+    /// Draw a column instead: by key, and over time
+    #[arg(long, value_name = "COLUMN")]
+    pub plot: Option<String>,
+    /// Rows of the table to show [default: 20; with --json 100000]
+    #[arg(long, value_name = "N")]
+    pub rows: Option<usize>,
+}
+
+/// `como module bench`, and what `test` has in common with it
+#[derive(Debug, Args)]
+pub struct ModuleRun {
+    /// The module: its folder (which is built), its .wasm file, or a .cmod file
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub module: PathBuf,
+    /// Capture to run it on (pcap or pcapng), or `-` for stdin
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub pcap: PathBuf,
+    /// Access level to read at [default: that of the manifest]
+    #[arg(long, value_enum)]
+    pub level: Option<Level>,
+    /// Argument of the module; may be repeated
+    #[arg(long = "arg", value_name = "NAME=NUMBER")]
+    pub arguments: Vec<Argument>,
+    /// The manifest [default: module.toml in the folder, or beside or above the .wasm file]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub manifest: Option<PathBuf>,
+    /// Key of the pseudonyms, made by `como keygen --anonymization FILE` [default: one that is thrown away]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key_file: Option<PathBuf>,
+}
+
 /// `como module sign`
 #[derive(Debug, Args)]
 pub struct ModuleSign {
     /// The module's folder, or its module.toml
     #[arg(value_hint = ValueHint::AnyPath)]
     pub manifest: PathBuf,
-    /// The compiled code
+    /// The compiled code [default: the folder is built, as `como module build` does]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub wasm: PathBuf,
+    pub wasm: Option<PathBuf>,
     /// Where to write the signed module (.cmod)
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub out: PathBuf,

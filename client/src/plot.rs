@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use como_dataset::{Batch, ColumnKind, Field, Value};
 
 use crate::error::{ClientError, Result};
+use crate::head::{Head, titled};
 use crate::{render, time};
 
 /// Most intervals that are kept apart; more than that is a finer curve than any terminal shows.
@@ -29,9 +30,7 @@ pub struct Plot {
     fields: Vec<Field>,
     column: usize,
     keys: Vec<usize>,
-    head: Vec<Vec<String>>,
-    head_rows: usize,
-    rows: u64,
+    head: Head,
     by_time: BTreeMap<u64, f64>,
     by_key: HashMap<String, f64>,
     others: f64,
@@ -72,9 +71,7 @@ impl Plot {
             fields: fields.to_vec(),
             column,
             keys,
-            head: Vec::new(),
-            head_rows,
-            rows: 0,
+            head: Head::new(fields, head_rows),
             by_time: BTreeMap::new(),
             by_key: HashMap::new(),
             others: 0.0,
@@ -83,17 +80,8 @@ impl Plot {
 
     /// Takes a batch of rows.
     pub fn add(&mut self, batch: &Batch) {
+        self.head.add(batch);
         for row in 0..batch.rows() {
-            self.rows += 1;
-            if self.head.len() < self.head_rows {
-                self.head.push(
-                    batch
-                        .columns
-                        .iter()
-                        .map(|column| text(column.value(row)))
-                        .collect(),
-                );
-            }
             let Some(value) = batch
                 .columns
                 .get(self.column)
@@ -126,7 +114,7 @@ impl Plot {
 
     /// Rows seen.
     pub fn rows(&self) -> u64 {
-        self.rows
+        self.head.rows()
     }
 
     /// The drawn column.
@@ -154,17 +142,8 @@ impl Plot {
     /// The page, `width` characters wide.
     pub fn render(&self, width: usize) -> String {
         let width = width.clamp(40, 200);
-        let name = |field: &Field| match field.unit.as_str() {
-            "" => field.name.clone(),
-            unit => format!("{} [{unit}]", field.name),
-        };
-        let header: Vec<String> = self.fields.iter().map(name).collect();
-        let mut page = render::table(&header, &self.head);
-        let hidden = self.rows - self.head.len() as u64;
-        if hidden > 0 {
-            page.push_str(&format!("… and {} more rows\n", render::count(hidden)));
-        }
-        let title = crate::answer::one_line(&name(self.column()));
+        let mut page = self.head.render();
+        let title = crate::answer::one_line(&titled(self.column()));
         if !self.by_key.is_empty() {
             let keys: Vec<&str> = self.keys.iter().map(|&i| self.fields[i].name.as_str()).collect();
             page.push_str(&format!(

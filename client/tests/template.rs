@@ -1,6 +1,7 @@
 //! The developer's path: what `como module new` makes is tested, compiled, signed, and admitted by the
 //! very code that a node admits modules with.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -29,6 +30,41 @@ fn cargo(module: &Path, target_dir: &Path) -> Command {
     cargo
 }
 
+/// A command that must end with the exit code of a bad input; its words.
+fn failed(como: &mut Command, built: &Path) -> String {
+    como.env("CARGO_NET_OFFLINE", "true")
+        .env("CARGO_TARGET_DIR", built);
+    let output = como.output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn what_is_missing_to_build_is_named_with_how_to_get_it() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("Cargo.toml"), "").unwrap();
+    let como = |path: &Path| {
+        let mut como = Command::new(env!("CARGO_BIN_EXE_como"));
+        como.args(["module", "build"]).arg(dir.path()).env("PATH", path);
+        failed(&mut como, dir.path())
+    };
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let words = como(&empty);
+    assert!(
+        words.contains("rustc is not installed") && words.contains("rustup.rs"),
+        "{words}"
+    );
+    // A compiler that has its libraries elsewhere, as one without the target has.
+    let bin = dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let rustc = bin.join("rustc");
+    std::fs::write(&rustc, "#!/bin/sh\necho /nonexistent/lib\n").unwrap();
+    std::fs::set_permissions(&rustc, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let words = como(&bin);
+    assert!(words.contains(&format!("rustup target add {TARGET}")), "{words}");
+}
+
 #[test]
 fn a_new_module_passes_its_tests_and_is_admitted() {
     let libraries = run(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]));
@@ -50,12 +86,41 @@ fn a_new_module_passes_its_tests_and_is_admitted() {
     };
     run(como().args(["module", "new", "big-packets"]));
     run(cargo(&module, &built).args(["test", "--offline", "--quiet"]));
-    run(cargo(&module, &built).args(["build", "--offline", "--quiet", "--release", "--target", TARGET]));
+    let offline = |como: &mut Command| {
+        como.env("CARGO_NET_OFFLINE", "true")
+            .env("CARGO_TARGET_DIR", &built);
+        // Settings of whoever builds do not reach the guest: with these, no node would admit it.
+        como.env("RUSTFLAGS", "-C target-feature=+reference-types");
+        run(como)
+    };
+    let told = offline(como().args(["--json", "module", "build", "big-packets"]));
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     let wasm = built.join(TARGET).join("release/big_packets.wasm");
-    run(como()
-        .args(["module", "sign", "big-packets", "-o", "x.cmod", "--wasm"])
-        .arg(&wasm));
+    assert_eq!(told["wasm"].as_str(), wasm.to_str());
+    assert_eq!(
+        told["bytes"].as_u64(),
+        Some(std::fs::metadata(&wasm).unwrap().len())
+    );
+    offline(como().args(["module", "sign", "big-packets", "-o", "x.cmod"]));
     let signed = std::fs::read(dir.path().join("x.cmod")).unwrap();
-    let module = como_modules::VerifiedModule::from_supervisor(&signed).unwrap();
-    module.admit().unwrap();
+    assert!(
+        signed.windows(8).any(|bytes| bytes == b"\0asm\x01\0\0\0"),
+        "the code is in it"
+    );
+    let admitted = como_modules::VerifiedModule::from_supervisor(&signed).unwrap();
+    admitted.admit().unwrap();
+
+    // What does not compile is told by the compiler, and what a node would refuse by its own words.
+    let config = module.join(".cargo/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("2097152", "2162688")).unwrap();
+    let refused = failed(como().args(["module", "build", "big-packets"]), &built);
+    assert!(
+        refused.contains("it has 2162688 bytes, the manifest says 2097152"),
+        "{refused}"
+    );
+    std::fs::write(module.join("src/lib.rs"), "fn broken(").unwrap();
+    let refused = failed(como().args(["module", "build", "big-packets"]), &built);
+    assert!(refused.contains("src/lib.rs:1"), "{refused}");
+    assert!(refused.contains("does not compile"), "{refused}");
 }

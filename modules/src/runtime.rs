@@ -63,6 +63,8 @@ fn config() -> Config {
 pub struct Usage {
     /// Units of fuel.
     pub fuel: u64,
+    /// Of these, units that `store` took: it has a budget of its own.
+    pub store_fuel: u64,
     /// Packets handed to `update`.
     pub packets: u64,
     /// Calls of `update`.
@@ -390,7 +392,11 @@ impl Instance {
         let started = Instant::now();
         let result = call(&mut self.store);
         self.usage.wall_ns += started.elapsed().as_nanos() as u64;
-        self.usage.fuel += budget - self.store.get_fuel().unwrap_or(0).min(budget);
+        let fuel = budget - self.store.get_fuel().unwrap_or(0).min(budget);
+        self.usage.fuel += fuel;
+        if callback == Callback::Store {
+            self.usage.store_fuel += fuel;
+        }
         result.map_err(|e| self.stop(callback, trap(&e, budget)))
     }
 

@@ -44,6 +44,7 @@ const OURS: &[(&str, &[&str])] = &[
     // Captures for tests: a file format, and nothing of what reads it.
     ("como-generate", &["como-savefile"]),
     ("como-node", &BELOW_THE_PROGRAMS),
+    // Modules with their runtime: `como module test` runs a guest in the very sandbox of a node.
     ("como-client", &BELOW_THE_PROGRAMS),
     ("como-tests", &EVERYTHING),
 ];

@@ -10,3 +10,4 @@ mod sandbox;
 mod soak;
 mod stories;
 mod supervision;
+mod tutorial;

@@ -62,7 +62,7 @@ pub fn treatment(level: AccessLevel, named: &KeyFiles) -> Result<Treatment> {
             "make one with `como keygen --anonymization FILE`, keep it, and give it with --key-file FILE",
         ));
     };
-    let mut anonymizer = Anonymizer::new(&MappingKey::from_bytes(&*read(path, Some(ANONYMIZATION))?));
+    let mut anonymizer = anonymizer(path)?;
     let v4 = named
         .cryptopan
         .as_deref()
@@ -87,6 +87,14 @@ pub fn treatment(level: AccessLevel, named: &KeyFiles) -> Result<Treatment> {
         anonymizer = anonymizer.with_cryptopan_v6(&key);
     }
     Ok(Treatment::new(level, Some(anonymizer)))
+}
+
+/// Pseudonyms under the key in a file that [`generate_key`] made.
+pub fn anonymizer(path: &Path) -> Result<Anonymizer> {
+    Ok(Anonymizer::new(&MappingKey::from_bytes(&*read(
+        path,
+        Some(ANONYMIZATION),
+    )?)))
 }
 
 /// 32 bytes in hex, after the word that says what they are for where there is one.

@@ -18,7 +18,7 @@ use como_savefile::{Format, Reader};
 
 use crate::error::{ClientError, Result};
 
-pub use keys::{KeyFiles, generate_key, treatment};
+pub use keys::{KeyFiles, anonymizer, generate_key, treatment};
 pub use summary::Summary;
 pub use treat::Treatment;
 

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use como_anonymize::fields;
 use como_policies::AccessLevel;
-use como_savefile::{End, Format, OpenError, Reader};
+use como_savefile::Format;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::capture::{self, is_stdio};
 use crate::anonymize::{self, KeyFiles, Summary, Treatment};
 use crate::cli::{Anonymize, CaptureFormat, Level};
 use crate::error::{ClientError, Result};
@@ -43,12 +44,7 @@ pub fn run(context: &Context, args: &Anonymize) -> Result<()> {
         input,
     };
     let summary = if is_stdio(input) {
-        if io::stdin().is_terminal() {
-            return Err(ClientError::usage(
-                "`-` reads a capture from stdin, and stdin is a terminal",
-                "pipe one in, for example from `tcpdump -w -`, or name a file",
-            ));
-        }
+        capture::refuse_terminal()?;
         job.write_output(io::stdin(), 0, out, args.force)?
     } else {
         let file = File::open(input).map_err(|error| ClientError::read(input, error))?;
@@ -67,7 +63,12 @@ pub fn run(context: &Context, args: &Anonymize) -> Result<()> {
         context.output.result(&summary.json(), "");
     }
     context.output.note(summary.text().trim_end());
-    damage(&summary, input)
+    capture::damage(
+        summary.end(),
+        summary.packets_in(),
+        input,
+        "the output holds what came before; take the capture again for the rest",
+    )
 }
 
 /// What can be refused before anything is read.
@@ -97,10 +98,6 @@ fn check_paths(args: &Anonymize, input: &Path, out: &Path) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-fn is_stdio(path: &Path) -> bool {
-    path.as_os_str() == "-"
 }
 
 /// As asked for, else by the output's name; `None`: as the input.
@@ -143,13 +140,7 @@ impl Job<'_> {
     }
 
     fn treat(&self, input: impl Read + Send, length: u64, out: &mut dyn Write) -> Result<Summary> {
-        let reader = Reader::new(input).map_err(|error| match error {
-            OpenError::Io(source) => ClientError::read(self.input, source),
-            other => ClientError::of_input(format!(
-                "{} is not a pcap or pcapng file: {other}",
-                self.input.display()
-            )),
-        })?;
+        let reader = capture::reader(input, self.input)?;
         let mut bar = self.context.output.progress();
         let mut progress = |done| bar.to("treating", done, length, true);
         let result = anonymize::anonymize(reader, out, self.treatment, self.format, &mut progress);
@@ -192,20 +183,6 @@ fn named_as(error: ClientError, out: &Path) -> ClientError {
         } => ClientError::write(out, source),
         other => other,
     }
-}
-
-/// What was before the damage is written; the exit code says that it is not all.
-fn damage(summary: &Summary, input: &Path) -> Result<()> {
-    let what = match summary.end() {
-        End::Clean => return Ok(()),
-        End::Truncated => "ends inside a record",
-        End::Corrupt => "is corrupt from there on",
-    };
-    let packets = crate::render::count(summary.packets_in());
-    Err(ClientError::input(
-        format!("{} {what}, after {packets} packets", input.display()),
-        "the output holds what came before; take the capture again for the rest",
-    ))
 }
 
 /// The table comes from the code that treats the fields: it cannot say what is not done.

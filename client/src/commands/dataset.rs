@@ -15,8 +15,6 @@ use crate::plot::Plot;
 use crate::profile::{self, Profile};
 use crate::render;
 
-/// Width of the page where stdout is no terminal that says its own.
-const PLOT_WIDTH: usize = 100;
 /// Gaps that are listed for a person.
 const MAX_GAPS_SHOWN: usize = 5;
 
@@ -125,11 +123,7 @@ fn plot(context: &Context, args: &DatasetPlot) -> Result<()> {
         "column": plot.column().name, "unit": plot.column().unit, "rows": plot.rows(),
         "series": plot.series().collect::<Vec<_>>(), "largest": plot.largest(),
     });
-    let width = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok())
-        .unwrap_or(PLOT_WIDTH);
-    context.output.result(&value, &plot.render(width));
+    context.output.result(&value, &plot.render(super::page_width()));
     Ok(())
 }
 

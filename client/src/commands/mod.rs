@@ -5,9 +5,12 @@
 
 mod anonymize;
 mod audit;
+mod capture;
 mod dataset;
 mod keys;
 mod manual;
+mod module_local;
+mod module_show;
 mod modules;
 mod node;
 mod open;
@@ -48,6 +51,17 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::man(&context, &dir),
     }
+}
+
+/// Width of a page where stdout is no terminal that says its own.
+const PAGE_WIDTH: usize = 100;
+
+/// How wide a page may be, in characters.
+fn page_width() -> usize {
+    let columns = std::env::var("COLUMNS").ok();
+    columns
+        .and_then(|columns| columns.parse().ok())
+        .unwrap_or(PAGE_WIDTH)
 }
 
 /// What every command works with; keys and profile are read when a command needs them.

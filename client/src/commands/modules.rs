@@ -1,26 +1,29 @@
-//! `como module ...`: the developer's path, from a template to a module at a node.
+//! `como module ...`: the developer's path, from a template to a module at a node. What runs without a node stands in
+//! module_local.rs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use como_modules::{Manifest, ModuleError, SignedModule};
+use como_modules::SignedModule;
 use serde_json::{Value, json};
 
 use super::Context;
 use super::query::{module_ref, pairs};
+use super::{module_local, module_show};
 use crate::cli::{ModuleCommand, ModuleNew, ModuleSign};
 use crate::error::{ClientError, Result};
-use crate::keys::{read_file, read_text};
+use crate::keys::read_file;
 use crate::request::{Ask, MAX_MODULE_BYTES};
 use crate::time::{NS_PER_DAY, wall_clock_ns};
-use crate::{render, template, time};
-
-/// Largest module.toml that is read, in bytes.
-const MAX_TOML_BYTES: u64 = 256 << 10;
+use crate::{local, render, template, time};
 
 pub fn run(context: &Context, command: ModuleCommand) -> Result<()> {
     match command {
         ModuleCommand::New(args) => new(context, &args),
+        ModuleCommand::Build(args) => module_local::build(context, &args.dir),
+        ModuleCommand::Test(args) => module_local::test(context, &args),
+        ModuleCommand::Bench(args) => module_local::bench(context, &args),
+        ModuleCommand::Show { module } => module_show::show(context, &module),
         ModuleCommand::Sign(args) => sign(context, &args),
         ModuleCommand::Submit { file } => submit(context, &file),
         ModuleCommand::List => ask(context, &Ask::ListModules),
@@ -42,12 +45,11 @@ fn new(context: &Context, args: &ModuleNew) -> Result<()> {
     let text = format!(
         "Made {dir}. Next:\n  \
          cd {dir} && cargo test\n  \
-         cargo build --release --target wasm32-unknown-unknown\n  \
-         como module sign . --wasm target/wasm32-unknown-unknown/release/{file}.wasm -o {name}.cmod\n  \
+         como module test . --pcap FILE\n  \
+         como module sign . -o {name}.cmod\n  \
          como module submit {name}.cmod\n",
         dir = dir.display(),
         name = args.name,
-        file = template::crate_name(&args.name),
     );
     context
         .output
@@ -56,24 +58,24 @@ fn new(context: &Context, args: &ModuleNew) -> Result<()> {
 }
 
 fn sign(context: &Context, args: &ModuleSign) -> Result<()> {
-    let bundle = context.bundle()?;
-    let path = if args.manifest.is_dir() {
-        args.manifest.join("module.toml")
-    } else {
-        args.manifest.clone()
-    };
-    let toml = read_text(&path, MAX_TOML_BYTES)?;
-    let wasm = read_file(&args.wasm, MAX_MODULE_BYTES)?;
-    if !wasm.starts_with(b"\0asm") {
-        return Err(ClientError::input(
-            format!("{} is not WebAssembly", args.wasm.display()),
-            "build the module with `cargo build --release --target wasm32-unknown-unknown`",
+    if args.wasm.is_none() && !args.manifest.is_dir() {
+        return Err(ClientError::usage(
+            format!("the code of {} is missing", args.manifest.display()),
+            "name the compiled code with --wasm FILE, or give the module's folder, which is built",
         ));
+    }
+    let bundle = context.bundle()?;
+    let built = match &args.wasm {
+        Some(wasm) => wasm.clone(),
+        None => local::build(&args.manifest)?,
+    };
+    let wasm = read_file(&built, MAX_MODULE_BYTES)?;
+    if !wasm.starts_with(b"\0asm") {
+        return Err(local::not_wasm(&built));
     }
     let developer = bundle.name()?;
     let not_after_ns = wall_clock_ns() + u64::from(args.days) * NS_PER_DAY;
-    let manifest = Manifest::from_toml(&toml, developer.as_str(), not_after_ns)
-        .map_err(|error| of_manifest(&path, &error))?;
+    let manifest = local::manifest_of(&args.manifest, developer.as_str(), not_after_ns)?;
     let signed =
         SignedModule::sign(&manifest, &wasm, &bundle.developer_key()?).map_err(ClientError::of_input)?;
     fs::write(&args.out, &signed).map_err(|error| ClientError::write(&args.out, error))?;
@@ -94,16 +96,10 @@ fn sign(context: &Context, args: &ModuleSign) -> Result<()> {
     Ok(())
 }
 
-/// The library names `module.toml`; a person wants to know which one.
-fn of_manifest(path: &Path, error: &ModuleError) -> ClientError {
-    let (what, fix) = crate::error::split(&error.to_string());
-    ClientError::input(format!("{}: {what}", path.display()), fix)
-}
-
 fn submit(context: &Context, file: &Path) -> Result<()> {
     let module = read_file(file, MAX_MODULE_BYTES)?;
     // What is no module at all need not travel; whether it is a good one is the node's to say.
-    SignedModule::parse(&module).map_err(|error| of_manifest(file, &error))?;
+    SignedModule::parse(&module).map_err(|error| local::of_module(file, &error))?;
     let answer = context.client()?.0.submit(module)?;
     show(context, &answer);
     Ok(())

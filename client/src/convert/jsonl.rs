@@ -12,10 +12,10 @@ use super::columns;
 use super::lines::{Lines, Spelling};
 
 /// The spelling of JSON.
-pub(super) struct Jsonl;
+pub(crate) struct Jsonl;
 
 /// What stands before each value: brace or comma, name, colon.
-pub(super) fn sink<W: Write>(out: W, schema: &Schema) -> Lines<W, Jsonl> {
+pub(crate) fn sink<W: Write>(out: W, schema: &Schema) -> Lines<W, Jsonl> {
     let prefixes = columns(schema)
         .iter()
         .enumerate()

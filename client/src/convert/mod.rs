@@ -24,6 +24,7 @@ use como_dataset::{
 };
 
 pub(crate) use csv::{Csv, sink as csv};
+pub(crate) use jsonl::sink as jsonl;
 pub(crate) use lines::Lines;
 
 /// Bytes gathered before they are written out.

@@ -49,6 +49,15 @@ fn a_module_lives_through_restarts_until_it_is_stopped_or_revoked() {
         modules.into_iter().find(|module| module["name"] == "traffic")
     };
     assert_eq!(listed(&ann).expect("it is installed")["hash"], hash.as_str());
+    for named in ["traffic", &hash] {
+        let shown = ann.como(&["--json", "module", "show", named]).ok().json();
+        assert_eq!(
+            (&shown["hash"], &shown["level"]),
+            (&hash.as_str().into(), &"anonymized".into())
+        );
+    }
+    ann.como(&["--json", "module", "show", "nothing"])
+        .refused(2, "no module `nothing`");
 
     // Only those whom the policy lets start it.
     ann.como(&["module", "start", "traffic"]).exits(3);
