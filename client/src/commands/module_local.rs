@@ -243,7 +243,7 @@ fn facts(manifest: &Manifest, report: &Report) -> String {
         (
             "time",
             format!(
-                "{} ns a packet, {} of them in the module",
+                "{} ns a packet, stores included; {} of them in the module",
                 per(report.sandbox_ns, usage.packets),
                 per(usage.wall_ns, usage.packets)
             ),
@@ -272,7 +272,7 @@ fn costs(module: &AdmittedModule, figures: &Figures) -> String {
                 local::ROUNDS
             ),
         ),
-        ("time", format!("{} ns a packet", ns(own))),
+        ("time", format!("{} ns a packet, stores included", ns(own))),
         (
             "sandbox",
             format!("{} ns of them: what a module that does nothing costs", ns(idle)),
