@@ -77,6 +77,8 @@ pub struct Usage {
     pub output_bytes: u64,
     /// Time inside the guest, nanoseconds of wall time.
     pub wall_ns: u64,
+    /// Of it, time that `store` took.
+    pub store_wall_ns: u64,
     /// The guest's memory, bytes.
     pub memory_bytes: u64,
 }
@@ -391,11 +393,13 @@ impl Instance {
         set_fuel(&mut self.store, budget);
         let started = Instant::now();
         let result = call(&mut self.store);
-        self.usage.wall_ns += started.elapsed().as_nanos() as u64;
+        let wall_ns = started.elapsed().as_nanos() as u64;
+        self.usage.wall_ns += wall_ns;
         let fuel = budget - self.store.get_fuel().unwrap_or(0).min(budget);
         self.usage.fuel += fuel;
         if callback == Callback::Store {
             self.usage.store_fuel += fuel;
+            self.usage.store_wall_ns += wall_ns;
         }
         result.map_err(|e| self.stop(callback, trap(&e, budget)))
     }

@@ -197,7 +197,7 @@ fn used(report: &Report) -> Value {
     json!({
         "packets": usage.packets, "batches": usage.batches, "intervals": report.intervals,
         "cut_intervals": report.cut, "fuel": usage.fuel, "store_fuel": usage.store_fuel, "memory_bytes": usage.memory_bytes,
-        "output_bytes": usage.output_bytes, "guest_ns": usage.wall_ns, "total_ns": report.sandbox_ns,
+        "output_bytes": usage.output_bytes, "guest_ns": usage.wall_ns, "store_ns": usage.store_wall_ns, "total_ns": report.sandbox_ns,
     })
 }
 
@@ -240,14 +240,7 @@ fn facts(manifest: &Manifest, report: &Report) -> String {
         ("rows", render::count(usage.rows)),
         ("fuel", fuel(report)),
         ("memory", render::bytes(usage.memory_bytes)),
-        (
-            "time",
-            format!(
-                "{} ns a packet, stores included; {} of them in the module",
-                per(report.sandbox_ns, usage.packets),
-                per(usage.wall_ns, usage.packets)
-            ),
-        ),
+        ("time", times(report)),
     ]);
     aligned(&lines)
 }
@@ -256,7 +249,6 @@ fn facts(manifest: &Manifest, report: &Report) -> String {
 fn costs(module: &AdmittedModule, figures: &Figures) -> String {
     let (own, idle) = (&figures.module, &figures.idle);
     let packets = own.usage.packets;
-    let ns = |report: &Report| per(report.sandbox_ns, packets);
     aligned(&[
         (
             "module",
@@ -272,14 +264,36 @@ fn costs(module: &AdmittedModule, figures: &Figures) -> String {
                 local::ROUNDS
             ),
         ),
-        ("time", format!("{} ns a packet, stores included", ns(own))),
+        ("time", times(own)),
         (
             "sandbox",
-            format!("{} ns of them: what a module that does nothing costs", ns(idle)),
+            format!(
+                "{} ns of them: what a module that does nothing costs",
+                a_packet(idle)
+            ),
         ),
         ("fuel", fuel(own)),
         ("memory", render::bytes(own.usage.memory_bytes)),
     ])
+}
+
+/// `store` runs once an interval, however many packets there were.
+fn times(report: &Report) -> String {
+    let usage = &report.usage;
+    format!(
+        "{} ns a packet, {} ns a store",
+        a_packet(report),
+        render::count(usage.store_wall_ns / usage.stores.max(1)),
+    )
+}
+
+/// Filter, copying and `update`, ns of wall time.
+fn a_packet(report: &Report) -> String {
+    let usage = &report.usage;
+    per(
+        report.sandbox_ns.saturating_sub(usage.store_wall_ns),
+        usage.packets,
+    )
 }
 
 /// `update` and `store` have budgets of their own.
