@@ -292,12 +292,13 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds bytes that start at an even offset of the covered area.
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        // 32-bit words into 64-bit lanes: no carry can be lost below 2^32 words, and the sum of 32-bit
-        // big-endian words is congruent to that of 16-bit ones modulo 2^16 - 1.
+        // 32-bit words into 64-bit lanes: no carry can be lost below 2^32 words, and the sum of 32-bit words is
+        // congruent to that of 16-bit ones modulo 2^16 - 1. The sum does not care in which order its bytes lie,
+        // as long as the result is put back into that order (RFC 1071 section 2 B): no word need be turned.
         let (words, rest) = bytes.as_chunks::<4>();
         let sum: u64 = words
             .iter()
-            .map(|word| u64::from(u32::from_be_bytes(*word)))
+            .map(|word| u64::from(u32::from_ne_bytes(*word)))
             .sum();
         let last = match *rest {
             [a, b, c] => [a, b, c, 0],
@@ -305,13 +306,13 @@ impl Sum {
             [a] => [a, 0, 0, 0],
             _ => [0; 4],
         };
-        self.0 = fold32(self.0) + fold32(sum) + u64::from(u32::from_be_bytes(last));
+        self.0 = fold32(self.0) + fold32(sum) + u64::from(u32::from_ne_bytes(last));
         self
     }
 
     /// Adds a 16-bit word.
     pub fn word(mut self, word: u16) -> Self {
-        self.0 += u64::from(word);
+        self.0 += u64::from(word.to_be());
         self
     }
 
@@ -320,7 +321,7 @@ impl Sum {
         let mut sum = fold32(self.0);
         sum = (sum & 0xffff) + (sum >> 16);
         sum = (sum & 0xffff) + (sum >> 16);
-        !(sum as u16)
+        u16::from_be(!(sum as u16))
     }
 }
 

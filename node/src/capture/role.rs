@@ -338,8 +338,10 @@ impl Role {
             // A pipeline that failed has not read its source to the end, however little is left to send.
             let over = source_done && self.uplink.is_drained() && !pipeline.has_failed();
             // A pipeline that was told to stop ends too, wherever its source stands.
-            at_end |= over && !stop_sent;
-            if reported.elapsed() >= REPORT_EVERY || (self.stopping && over) {
+            let ends_now = over && !stop_sent && !at_end;
+            at_end |= ends_now;
+            // The end is told at once: somebody may wait for it.
+            if ends_now || reported.elapsed() >= REPORT_EVERY || (self.stopping && over) {
                 reported = Instant::now();
                 self.report(&pipeline, at_end, resume);
             }
