@@ -1,5 +1,12 @@
 //! Guests that want to harm: each ends in a clean verdict against itself.
 
+mod behaviour;
+mod code;
+mod late;
+mod outputs;
+mod sections;
+pub mod suite;
+
 use como_anonymize::Bitmap;
 use como_modules::{Callback, Fault, FaultKind, StartError, limits};
 
@@ -98,6 +105,41 @@ fn bulk_memory_operations_cost_fuel() {
         .kind,
         FaultKind::OutOfFuel { .. }
     ));
+}
+
+/// A call clears its callee's locals, 32 KB of 2000 vectors, and the interpreter does not charge for that.
+#[test]
+fn clearing_the_locals_of_a_callee_costs_fuel() {
+    let calls = 1000;
+    let fuel = |locals: &str, call: &str| {
+        let update = format!(
+            "(local $i i32) (loop $l {call} (local.set $i (i32.add (local.get $i) (i32.const 1)))
+             (br_if $l (i32.lt_u (local.get $i) (i32.const {calls})))) i32.const 0"
+        );
+        let extra = format!("(table 1 1 funcref) (elem (i32.const 0) $f) (func $f (local {locals}))");
+        let guest = Guest {
+            update: &update,
+            extra: &extra,
+            ..Guest::default()
+        };
+        let mut instance = start(&manifest(), &guest.wasm()).expect("a start");
+        let before = instance.usage().fuel;
+        let packets = packets(limits::BATCH_MAX_PACKETS);
+        instance
+            .update(&packets, &Bitmap::all(limits::BATCH_MAX_PACKETS))
+            .expect("within its budget");
+        instance.usage().fuel - before
+    };
+    for call in ["(call $f)", "(call_indirect (i32.const 0))"] {
+        let plain = fuel("", call);
+        let free = u64::from(limits::CALL_FREE_LOCALS_BYTES);
+        assert_eq!(fuel(&"i64 ".repeat(free as usize / 8), call), plain, "{call}");
+        assert_eq!(fuel(&"v128 ".repeat(free as usize / 16), call), plain, "{call}");
+        let more = (16 * u64::from(limits::FUNCTION_LOCALS_MAX) - free)
+            .div_ceil(limits::CALL_LOCALS_BYTES_PER_FUEL.into());
+        let wide = fuel(&"v128 ".repeat(limits::FUNCTION_LOCALS_MAX as usize), call);
+        assert_eq!(wide, plain + calls * more, "{call}");
+    }
 }
 
 #[test]

@@ -1,0 +1,541 @@
+//! Guests that are well-formed and misbehave in what they do: loops, recursion, traps, addresses. Owns one case
+//! per trick; what a verdict is stands in suite.rs.
+
+use como_modules::{Callback, Manifest};
+
+use super::suite::{Case, Verdict};
+use crate::support::{Guest, manifest};
+
+pub fn cases() -> Vec<Case> {
+    [
+        loops(),
+        burning(),
+        recursion(),
+        traps(),
+        segments(),
+        tables(),
+        pointers(),
+        scribbling(),
+        quits(),
+        growth(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Every entry point, with a guest that has `body` there.
+fn everywhere(body: &str) -> [(&'static str, Callback, Guest<'_>); 6] {
+    let plain = Guest::default;
+    [
+        ("como_abi", Callback::Instantiate, Guest { abi: body, ..plain() }),
+        (
+            "como_arena",
+            Callback::Instantiate,
+            Guest {
+                arena: body,
+                ..plain()
+            },
+        ),
+        (
+            "como_output",
+            Callback::Instantiate,
+            Guest {
+                output: body,
+                ..plain()
+            },
+        ),
+        (
+            "init",
+            Callback::Init,
+            Guest {
+                init: body,
+                ..plain()
+            },
+        ),
+        (
+            "update",
+            Callback::Update,
+            Guest {
+                update: body,
+                ..plain()
+            },
+        ),
+        (
+            "store",
+            Callback::Store,
+            Guest {
+                store: body,
+                ..plain()
+            },
+        ),
+    ]
+}
+
+fn update_stops(name: &str, says: &'static str, body: &str, extra: &str) -> Case {
+    let guest = Guest {
+        update: body,
+        extra,
+        ..Guest::default()
+    };
+    Case::stopped(name, Callback::Update, says, &guest)
+}
+
+/// Loops without an end, in every callback. `memory.grow` is the operator for which the interpreter's dispatch
+/// once overflowed the host's stack.
+fn loops() -> Vec<Case> {
+    let bodies = [
+        ("loops for ever", "out of fuel", "(loop $l (br $l)) i32.const 0"),
+        (
+            "grows memory for ever",
+            "out of fuel",
+            "(loop $l (drop (memory.grow (i32.const 0))) (br $l)) i32.const 0",
+        ),
+        ("traps", "unreachable", "unreachable"),
+    ];
+    let mut cases = Vec::new();
+    for (what, says, body) in bodies {
+        for (place, callback, guest) in everywhere(body) {
+            cases.push(Case::stopped(
+                &format!("{what} in {place}"),
+                callback,
+                says,
+                &guest,
+            ));
+        }
+    }
+    cases
+}
+
+/// Ways to use much of the processor for few instructions.
+fn burning() -> Vec<Case> {
+    let wide_locals = format!("(func $w (local {}))", "v128 ".repeat(2000));
+    let forever = |body: &str| format!("(loop $l {body} (br $l)) i32.const 0");
+    let table = "(table 4096 4096 funcref)";
+    let indirect = "(table 1 1 funcref) (elem (i32.const 0) $w) (func $w)";
+    let three = r#"(data (i32.const 64) "\03")"#;
+    let divide = "(drop (i64.div_s (i64.const 0x7fffffffffffffff) (i64.load (i32.const 64))))";
+    [
+        (
+            "fills all memory for ever",
+            "(memory.fill (i32.const 0) (i32.const 7) (i32.const 131072))",
+            "",
+        ),
+        (
+            "copies all memory for ever",
+            "(memory.copy (i32.const 1) (i32.const 0) (i32.const 131071))",
+            "",
+        ),
+        ("calls for ever", "(call $w)", "(func $w)"),
+        (
+            "calls a function with 2000 wide locals for ever",
+            "(call $w)",
+            &wide_locals,
+        ),
+        (
+            "calls through a table for ever",
+            "(call_indirect (i32.const 0))",
+            indirect,
+        ),
+        (
+            "copies its table for ever",
+            "(table.copy (i32.const 0) (i32.const 1) (i32.const 4095))",
+            table,
+        ),
+        (
+            "branches through a table for ever",
+            "(block $b (br_table $b $b (i32.const 1)))",
+            "",
+        ),
+        ("divides for ever", divide, three),
+        (
+            "takes square roots for ever",
+            "(drop (f64.sqrt (f64.load (i32.const 64))))",
+            "",
+        ),
+    ]
+    .iter()
+    .map(|(name, body, extra)| update_stops(name, "out of fuel", &forever(body), extra))
+    .collect()
+}
+
+fn recursion() -> Vec<Case> {
+    let wide = format!("(func $r (local {}) call $r)", "v128 ".repeat(2000));
+    let indirect = "(table 1 1 funcref) (elem (i32.const 0) $r) (func $r (call_indirect (i32.const 0)))";
+    let mut cases: Vec<Case> = [
+        (
+            "calls two functions in turn for ever",
+            "call $a i32.const 0",
+            "(func $a call $b) (func $b call $a)",
+        ),
+        (
+            "calls itself through a table",
+            "(call_indirect (i32.const 0)) i32.const 0",
+            indirect,
+        ),
+        ("calls itself with 2000 wide locals", "call $r i32.const 0", &wide),
+        (
+            "calls itself with 32 parameters and results",
+            "call $s i32.const 0",
+            &many_values(),
+        ),
+        ("calls update out of update", "(call 4 (i32.const 1))", ""),
+    ]
+    .iter()
+    .map(|(name, body, extra)| update_stops(name, "stack", body, extra))
+    .collect();
+    for (place, callback, guest) in everywhere("call $r i32.const 0") {
+        let guest = Guest {
+            extra: "(func $r call $r)",
+            ..guest
+        };
+        cases.push(Case::stopped(
+            &format!("calls itself in {place}"),
+            callback,
+            "stack",
+            &guest,
+        ));
+    }
+    cases
+}
+
+fn many_values() -> String {
+    let types = "i64 ".repeat(32);
+    let arguments: String = (0..32).map(|i| format!("local.get {i} ")).collect();
+    format!(
+        "(func $r (param {types}) (result {types}) {arguments} call $r) (func $s {} call $r {})",
+        "i64.const 1 ".repeat(32),
+        "drop ".repeat(32),
+    )
+}
+
+fn traps() -> Vec<Case> {
+    [
+        (
+            "divides by zero",
+            "divide by zero",
+            "(i32.div_u (local.get 0) (i32.const 0))",
+        ),
+        (
+            "takes a remainder by zero",
+            "divide by zero",
+            "(i32.wrap_i64 (i64.rem_s (i64.const 1) (i64.const 0)))",
+        ),
+        (
+            "divides the smallest integer by -1",
+            "overflow",
+            "(i32.div_s (i32.const 0x80000000) (i32.const -1))",
+        ),
+        (
+            "converts NaN to an integer",
+            "invalid conversion",
+            "(i32.trunc_f64_s (f64.const nan))",
+        ),
+        (
+            "converts infinity to an integer",
+            "overflow",
+            "(i32.trunc_f32_u (f32.const inf))",
+        ),
+        (
+            "reads behind memory",
+            "out of bounds",
+            "(i32.load (i32.const 131072))",
+        ),
+        (
+            "reads across the end of memory",
+            "out of bounds",
+            "(i32.load (i32.const 131069))",
+        ),
+        (
+            "reads at an address that wraps round",
+            "out of bounds",
+            "(i32.load offset=0xffffffff (i32.const -1))",
+        ),
+        (
+            "writes before memory",
+            "out of bounds",
+            "(i32.store (i32.const -4) (i32.const 1)) i32.const 0",
+        ),
+        (
+            "writes 16 bytes across the end of memory",
+            "out of bounds",
+            "(v128.store (i32.const 131057) (v128.const i64x2 1 1)) i32.const 0",
+        ),
+        (
+            "fills memory across its end",
+            "out of bounds",
+            "(memory.fill (i32.const 1) (i32.const 0) (i32.const 131072)) i32.const 0",
+        ),
+        (
+            "copies memory from behind its end",
+            "out of bounds",
+            "(memory.copy (i32.const 0) (i32.const 131072) (i32.const 1)) i32.const 0",
+        ),
+        (
+            "copies 4 GiB",
+            "out of bounds",
+            "(memory.copy (i32.const 0) (i32.const 16) (i32.const -1)) i32.const 0",
+        ),
+        (
+            "fills 4 GiB",
+            "out of bounds",
+            "(memory.fill (i32.const 0) (i32.const 1) (i32.const -1)) i32.const 0",
+        ),
+    ]
+    .iter()
+    .map(|(name, says, body)| update_stops(name, says, body, ""))
+    .collect()
+}
+
+/// Data and table elements that do not fit, when the guest starts and later.
+fn segments() -> Vec<Case> {
+    let data = r#"(data $d "abcd")"#;
+    let mut cases = vec![
+        update_stops(
+            "reads behind a data segment",
+            "out of bounds",
+            "(memory.init $d (i32.const 0) (i32.const 3) (i32.const 2)) i32.const 0",
+            data,
+        ),
+        update_stops(
+            "uses a data segment that it dropped",
+            "out of bounds",
+            "(data.drop $d) (memory.init $d (i32.const 0) (i32.const 0) (i32.const 1)) i32.const 0",
+            data,
+        ),
+    ];
+    for (name, extra) in [
+        (
+            "has a data segment across the end of memory",
+            r#"(data (i32.const 131070) "abcd")"#,
+        ),
+        (
+            "has a data segment at the end of the address space",
+            r#"(data (i32.const -1) "abcd")"#,
+        ),
+        (
+            "has table elements behind its table",
+            "(table 1 1 funcref) (func $f) (elem (i32.const 1) $f)",
+        ),
+        (
+            "has table elements before its table",
+            "(table 1 1 funcref) (func $f) (elem (i32.const -1) $f)",
+        ),
+    ] {
+        let guest = Guest {
+            extra,
+            ..Guest::default()
+        };
+        cases.push(Case::stopped(name, Callback::Instantiate, "trap", &guest));
+    }
+    cases
+}
+
+fn tables() -> Vec<Case> {
+    let elements = "(table 2 2 funcref) (elem (i32.const 1) $f) (func $f (param i64 i64))";
+    [
+        (
+            "calls an empty table element",
+            "uninitialized",
+            "(call_indirect (result i32) (i32.const 0))",
+        ),
+        (
+            "calls a table element of another type",
+            "mismatch",
+            "(call_indirect (result i32) (i32.const 1))",
+        ),
+        (
+            "calls behind its table",
+            "undefined element",
+            "(call_indirect (result i32) (i32.const 2))",
+        ),
+        (
+            "calls table element -1",
+            "undefined element",
+            "(call_indirect (result i32) (i32.const -1))",
+        ),
+        (
+            "copies behind its table",
+            "out of bounds",
+            "(table.copy (i32.const 1) (i32.const 0) (i32.const 2)) i32.const 0",
+        ),
+    ]
+    .iter()
+    .map(|(name, says, body)| update_stops(name, says, body, elements))
+    .collect()
+}
+
+/// Every number of the ABI that is an address or a length.
+fn pointers() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, says, arena) in [
+        (
+            "has its arena behind memory",
+            "at 131072, memory has",
+            "i32.const 131072",
+        ),
+        (
+            "has its arena at -16",
+            "at 4294967280, memory has",
+            "i32.const -16",
+        ),
+        (
+            "has its arena 16 bytes too far back",
+            "arena of 4160 bytes at 126928",
+            "i32.const 126928",
+        ),
+        (
+            "has its arena at an odd address",
+            "not a multiple of 16",
+            "i32.const 1025",
+        ),
+        (
+            "has its arena at 2 GiB",
+            "at 2147483632, memory has",
+            "i32.const 0x7ffffff0",
+        ),
+    ] {
+        let guest = Guest {
+            arena,
+            ..Guest::default()
+        };
+        cases.push(Case::stopped(name, Callback::Instantiate, says, &guest));
+    }
+    for (name, output, store) in [
+        (
+            "has its output one byte too far back",
+            "i32.const 131041",
+            "i32.const 32",
+        ),
+        ("has its output at -1", "i32.const -1", "i32.const 32"),
+        ("has its output behind memory", "i32.const 131072", "i32.const 16"),
+        (
+            "stores more than lies behind its output",
+            "i32.const 65536",
+            "i32.const 65537",
+        ),
+        ("stores nothing at 4 GiB less one", "i32.const -1", "i32.const 0"),
+    ] {
+        let guest = Guest {
+            output,
+            store,
+            ..Guest::default()
+        };
+        cases.push(Case::stopped(name, Callback::Store, "outside its memory", &guest));
+    }
+    let frames = Manifest {
+        wants_frames: true,
+        ..manifest()
+    };
+    cases.push(Case::new(
+        "asks for frames without room for them",
+        frames,
+        Guest::default().wasm(),
+        Verdict::Stopped(Callback::Instantiate, "arena of 532560 bytes"),
+    ));
+    cases
+}
+
+/// What a guest does to its own memory is its own affair.
+fn scribbling() -> Vec<Case> {
+    // Function 2 is como_output.
+    let store = "(memory.fill (i32.const 65536) (i32.const 0) (i32.const 64))
+        (i32.store (call 2) (i32.const 1)) i32.const 32";
+    let mut cases: Vec<_> = [
+        (
+            "has arena and output at one address",
+            "i32.const 65536",
+            "i32.const 65536",
+        ),
+        ("has its arena at address 0", "i32.const 0", "i32.const 65536"),
+        (
+            "has its arena in the last bytes of memory",
+            "i32.const 126912",
+            "i32.const 65536",
+        ),
+        (
+            "has its output at an odd address",
+            "i32.const 1024",
+            "i32.const 65537",
+        ),
+    ]
+    .iter()
+    .map(|(name, arena, output)| {
+        let guest = Guest {
+            arena,
+            output,
+            store,
+            ..Guest::default()
+        };
+        Case::harmless(name, guest.wasm())
+    })
+    .collect();
+    let everything = "(memory.fill (i32.const 0) (i32.const -1) (i32.const 131072))";
+    let body = format!("{everything} i32.const 0");
+    let store = format!("{everything} {store}");
+    let guest = Guest {
+        init: &body,
+        update: &body,
+        store: &store,
+        ..Guest::default()
+    };
+    cases.push(Case::harmless(
+        "writes over all of its memory, arena included",
+        guest.wasm(),
+    ));
+    cases
+}
+
+/// Codes of a guest's own, and versions that are none.
+fn quits() -> Vec<Case> {
+    let plain = Guest::default;
+    let init = Guest {
+        init: "i32.const 0x80000000",
+        ..plain()
+    };
+    let update = Guest {
+        update: "i32.const 1",
+        ..plain()
+    };
+    let store = Guest {
+        store: "i32.const -1",
+        ..plain()
+    };
+    let mut cases = vec![
+        Case::stopped("gives up in init", Callback::Init, "code -2147483648", &init),
+        Case::stopped("gives up in update", Callback::Update, "code 1", &update),
+        Case::stopped("gives up in store", Callback::Store, "code -1", &store),
+    ];
+    for (name, says, abi) in [
+        ("has ABI version 0", "como_abi returned 0", "i32.const 0"),
+        ("has ABI version 2", "como_abi returned 2", "i32.const 2"),
+        ("has ABI version -1", "como_abi returned -1", "i32.const -1"),
+    ] {
+        let guest = Guest { abi, ..plain() };
+        cases.push(Case::stopped(name, Callback::Instantiate, says, &guest));
+    }
+    cases
+}
+
+/// Memory is fixed: asking for more gets nothing, and costs fuel.
+fn growth() -> Vec<Case> {
+    let mut cases: Vec<_> = ["1", "1000", "65536", "-1"]
+        .iter()
+        .map(|pages| {
+            // -1 is a refusal: whoever got a page more would give up.
+            let body = format!("(i32.add (memory.grow (i32.const {pages})) (i32.const 1))");
+            let guest = Guest {
+                update: &body,
+                ..Guest::default()
+            };
+            Case::harmless(&format!("asks for {pages} pages more"), guest.wasm())
+        })
+        .collect();
+    cases.push(update_stops(
+        "writes where memory would have grown to",
+        "out of bounds",
+        "(drop (memory.grow (i32.const 1))) (i32.store (i32.const 131072) (i32.const 1)) i32.const 0",
+        "",
+    ));
+    cases
+}
