@@ -5,6 +5,7 @@ mod admission;
 mod binary;
 mod catalogue;
 mod examples;
+mod generated;
 mod hostile;
 mod intervals;
 mod kit;
