@@ -197,7 +197,7 @@ impl Parts {
         self.operators(body)
     }
 
-    /// Names what the validator would only call a disabled feature.
+    /// Names what the validator would only call a disabled feature, or would accept.
     fn operators(&self, body: &FunctionBody<'_>) -> Result<(), ModuleError> {
         let mut reader = body.get_operators_reader().map_err(invalid)?;
         while !reader.eof() {
@@ -207,6 +207,9 @@ impl Parts {
                 Operator::RefNull { .. } | Operator::RefFunc { .. } | Operator::RefIsNull => {
                     "a reference type"
                 }
+                // Beside being of no use: the interpreter's handler calls the next one where growing fails,
+                // instead of jumping to it, and a loop of it overflows the host's stack.
+                Operator::MemoryGrow { .. } => "memory.grow, and memory is fixed",
                 _ => continue,
             };
             let function = self.bodies - 1;

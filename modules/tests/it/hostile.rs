@@ -10,12 +10,13 @@ pub mod suite;
 use como_anonymize::Bitmap;
 use como_modules::{Callback, Fault, FaultKind, StartError, limits};
 
-use crate::support::{Guest, manifest, packets, start};
+use crate::support::{Guest, admit, manifest, packets, start};
 
 const LOOP: &str = "(loop $l (br $l)) i32.const 0";
-/// Memory that cannot grow, asked to grow for ever: the operator for which the interpreter's dispatch once
-/// overflowed the host's stack. Any guest that got this far would abort the process.
-const GROW: &str = "(loop $l (drop (memory.grow (i32.const 0))) (br $l)) i32.const 0";
+/// Branches through a table, each with two values: what they are copied with is a call in the interpreter.
+const COPIES: &str = "(loop $l
+    (block $b (result i64 i64) (i64.const 1) (i64.const 2) (br_table $b $b (i32.const 0))) drop drop (br $l))
+    i32.const 0";
 
 fn start_fault(guest: &Guest<'_>) -> Fault {
     match start(&manifest(), &guest.wasm()) {
@@ -46,7 +47,7 @@ fn run_fault(guest: &Guest<'_>) -> Fault {
 
 #[test]
 fn an_endless_loop_in_any_callback_runs_out_of_fuel() {
-    for (body, name) in [(LOOP, "loop"), (GROW, "memory.grow")] {
+    for (body, name) in [(LOOP, "loop"), (COPIES, "branches with values")] {
         let fault = start_fault(&Guest {
             init: body,
             ..Guest::default()
@@ -105,6 +106,26 @@ fn bulk_memory_operations_cost_fuel() {
         .kind,
         FaultKind::OutOfFuel { .. }
     ));
+}
+
+/// Where growing failed, a loop of `memory.grow` took a frame of the host's stack at each turn, in the shipped profile
+/// too: a guest could abort its whole process, and every other guest in it.
+#[test]
+fn code_that_would_grow_memory_is_refused_for_it_overflowed_the_hosts_stack() {
+    for delta in ["0", "1", "-1"] {
+        let grow = format!("(loop $l (drop (memory.grow (i32.const {delta}))) (br $l)) i32.const 0");
+        let guest = Guest {
+            update: &grow,
+            ..Guest::default()
+        };
+        let error = admit(&manifest(), &guest.wasm()).err().expect("a refusal");
+        assert!(
+            error
+                .to_string()
+                .contains("function 4 uses memory.grow, and memory is fixed"),
+            "{error}"
+        );
+    }
 }
 
 /// A call clears its callee's locals, 32 KB of 2000 vectors, and the interpreter does not charge for that.

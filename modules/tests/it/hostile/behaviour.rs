@@ -81,15 +81,14 @@ fn update_stops(name: &str, says: &'static str, body: &str, extra: &str) -> Case
     Case::stopped(name, Callback::Update, says, &guest)
 }
 
-/// Loops without an end, in every callback. `memory.grow` is the operator for which the interpreter's dispatch
-/// once overflowed the host's stack.
+/// Loops without an end, in every callback.
 fn loops() -> Vec<Case> {
     let bodies = [
         ("loops for ever", "out of fuel", "(loop $l (br $l)) i32.const 0"),
         (
-            "grows memory for ever",
+            "clears memory for ever",
             "out of fuel",
-            "(loop $l (drop (memory.grow (i32.const 0))) (br $l)) i32.const 0",
+            "(loop $l (memory.fill (i32.const 0) (i32.const 0) (i32.const 64)) (br $l)) i32.const 0",
         ),
         ("traps", "unreachable", "unreachable"),
     ];
@@ -517,24 +516,37 @@ fn quits() -> Vec<Case> {
     cases
 }
 
-/// Memory is fixed: asking for more gets nothing, and costs fuel.
+/// Memory is fixed, and code that asks for more is not accepted, wherever it stands.
 fn growth() -> Vec<Case> {
-    let mut cases: Vec<_> = ["1", "1000", "65536", "-1"]
+    let says = "uses memory.grow, and memory is fixed";
+    let mut cases: Vec<_> = everywhere("(memory.grow (i32.const 1))")
         .iter()
-        .map(|pages| {
-            // -1 is a refusal: whoever got a page more would give up.
-            let body = format!("(i32.add (memory.grow (i32.const {pages})) (i32.const 1))");
-            let guest = Guest {
-                update: &body,
-                ..Guest::default()
-            };
-            Case::harmless(&format!("asks for {pages} pages more"), guest.wasm())
-        })
+        .map(|(place, _, guest)| Case::refused(&format!("grows its memory in {place}"), says, guest.wasm()))
         .collect();
+    for (name, body) in [
+        (
+            "grows its memory by nothing for ever",
+            "(loop $l (drop (memory.grow (i32.const 0))) (br $l)) i32.const 0",
+        ),
+        (
+            "grows its memory by 4 GiB for ever",
+            "(loop $l (drop (memory.grow (i32.const -1))) (br $l)) i32.const 0",
+        ),
+        (
+            "grows its memory where it is never reached",
+            "unreachable (drop (memory.grow (i32.const 1)))",
+        ),
+    ] {
+        let guest = Guest {
+            update: body,
+            ..Guest::default()
+        };
+        cases.push(Case::refused(name, says, guest.wasm()));
+    }
     cases.push(update_stops(
-        "writes where memory would have grown to",
+        "writes behind its memory",
         "out of bounds",
-        "(drop (memory.grow (i32.const 1))) (i32.store (i32.const 131072) (i32.const 1)) i32.const 0",
+        "(i32.store (i32.const 131072) (i32.const 1)) i32.const 0",
         "",
     ));
     cases
