@@ -210,6 +210,9 @@ impl Parts {
                 // Beside being of no use: the interpreter's handler calls the next one where growing fails,
                 // instead of jumping to it, and a loop of it overflows the host's stack.
                 Operator::MemoryGrow { .. } => "memory.grow, and memory is fixed",
+                // With an offset of 64 KiB or more wasmi 2.0.0 follows a wrong address out of the sandbox.
+                Operator::V128Store8Lane { .. } => "v128.store8_lane, which the interpreter gets wrong",
+                Operator::V128Store16Lane { .. } => "v128.store16_lane, which the interpreter gets wrong",
                 _ => continue,
             };
             let function = self.bodies - 1;

@@ -128,6 +128,40 @@ fn code_that_would_grow_memory_is_refused_for_it_overflowed_the_hosts_stack() {
     }
 }
 
+/// With an offset of 64 KiB or more the interpreter followed a wrong address out of the guest's memory. Small offsets
+/// and wider lanes take other ways through it; the latter are allowed.
+#[test]
+fn vector_stores_that_left_the_sandbox_are_refused() {
+    let update = |lane: &str, offset: u32| {
+        format!(
+            "(local v128) (local.set 1 (i64x2.splat (i64.extend_i32_u (local.get 0))))
+             (v128.{lane} offset={offset} 0 (i32.const 8) (local.get 1)) i32.const 0"
+        )
+    };
+    for offset in [0, 70_000] {
+        for lane in ["store8_lane", "store16_lane"] {
+            let guest = Guest {
+                update: &update(lane, offset),
+                ..Guest::default()
+            };
+            let error = admit(&manifest(), &guest.wasm()).err().expect("a refusal");
+            let says = format!("function 4 uses v128.{lane}, which the interpreter gets wrong");
+            assert!(error.to_string().contains(&says), "{error}");
+        }
+        for lane in ["store32_lane", "store64_lane"] {
+            let guest = Guest {
+                update: &update(lane, offset),
+                ..Guest::default()
+            };
+            let mut instance = start(&manifest(), &guest.wasm()).expect("a start");
+            let view = packets(limits::BATCH_MAX_PACKETS);
+            instance
+                .update(&view, &Bitmap::all(limits::BATCH_MAX_PACKETS))
+                .expect("no fault");
+        }
+    }
+}
+
 /// A call clears its callee's locals, 32 KB of 2000 vectors, and the interpreter does not charge for that.
 #[test]
 fn clearing_the_locals_of_a_callee_costs_fuel() {
