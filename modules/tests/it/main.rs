@@ -12,4 +12,5 @@ mod kit;
 mod oracle;
 mod standard;
 mod support;
+mod torture;
 mod trust;
