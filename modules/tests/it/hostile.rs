@@ -1,6 +1,8 @@
 //! Guests that want to harm: each ends in a clean verdict against itself.
 
+mod addresses;
 mod behaviour;
+mod bombs;
 mod code;
 mod late;
 mod outputs;

@@ -9,7 +9,7 @@ use como_modules::{
     OutputColumn, StartError, limits,
 };
 
-use super::{behaviour, code, late, outputs, sections};
+use super::{addresses, behaviour, bombs, code, late, outputs, sections};
 use crate::intervals::MIX;
 use crate::support::{Guest, SECOND_NS, admit, manifest, start, view};
 
@@ -211,9 +211,11 @@ fn check(verdict: &Verdict, outcome: &Outcome) -> Result<(), String> {
 fn all() -> Vec<Case> {
     [
         behaviour::cases(),
+        addresses::cases(),
         outputs::cases(),
         late::cases(),
         code::cases(),
+        bombs::cases(),
         sections::cases(),
     ]
     .into_iter()
@@ -244,6 +246,11 @@ fn what_a_guest_does_ends_in_a_verdict_and_changes_no_neighbour() {
 }
 
 #[test]
+fn addresses_that_a_guest_gives_end_in_a_verdict_and_change_no_neighbour() {
+    run(addresses::cases());
+}
+
+#[test]
 fn what_a_guest_stores_ends_in_a_verdict_and_changes_no_neighbour() {
     run(outputs::cases());
 }
@@ -256,6 +263,11 @@ fn a_guest_that_waits_ends_in_a_verdict_and_changes_no_neighbour() {
 #[test]
 fn what_code_contains_ends_in_a_verdict_and_changes_no_neighbour() {
     run(code::cases());
+}
+
+#[test]
+fn bombs_for_the_compiler_end_in_a_verdict_and_change_no_neighbour() {
+    run(bombs::cases());
 }
 
 #[test]
