@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help setup setup-demo setup-bench guests build demo test soak fmt fmt-check lint doc bench bench-micro schema regenerate clean
+.PHONY: help setup setup-demo setup-bench guests build demo test soak torture fmt fmt-check lint doc bench bench-micro schema regenerate clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ regenerate: setup ## Write docs/configuration.md, docs/standard-modules.md and t
 soak: guests ## Kill, tear and flip for longer than `make test` does (COMO_SOAK=200 rounds each; some ten minutes)
 	cargo build --workspace --bins --tests
 	COMO_SOAK=$(or $(COMO_SOAK),200) cargo test --workspace -- ring::model_test soak:: stories::import
+
+torture: setup ## Hostile and generated guests under the shipped profile, more of them than `make test` has (COMO_GENERATED_GUESTS=50000)
+	COMO_TORTURE=$(or $(COMO_TORTURE),12) COMO_GENERATED_GUESTS=$(or $(COMO_GENERATED_GUESTS),50000) cargo test --release --workspace --test it -- torture:: hostile:: generated::
 
 clean: ## Remove what was built
 	cargo clean

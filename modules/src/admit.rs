@@ -44,10 +44,10 @@ impl VerifiedModule {
     pub fn admit(&self) -> Result<AdmittedModule, ModuleError> {
         let filter = Filter::parse(&self.manifest().filter)
             .map_err(|e| ModuleError::manifest("filter", e.to_string()))?;
-        check(self.wasm(), self.manifest())?;
+        let widest_locals_bytes = check(self.wasm(), self.manifest())?;
         Ok(AdmittedModule {
             verified: self.clone(),
-            compiled: Arc::new(Compiled::new(self.wasm())?),
+            compiled: Arc::new(Compiled::new(self.wasm(), widest_locals_bytes)?),
             filter,
         })
     }
@@ -114,9 +114,12 @@ struct Parts {
     memories: Vec<wasmparser::MemoryType>,
     exports: Vec<(String, ExternalKind, u32)>,
     bodies: u32,
+    /// Locals of the function that has most of them, in bytes.
+    widest_locals_bytes: u32,
 }
 
-fn check(wasm: &[u8], manifest: &Manifest) -> Result<(), ModuleError> {
+/// Checks every rule. Gives the bytes of locals of the function that has most of them: what a call may cost.
+fn check(wasm: &[u8], manifest: &Manifest) -> Result<u32, ModuleError> {
     let mut parts = Parts::default();
     for payload in Parser::new(0).parse_all(wasm) {
         parts.section(payload.map_err(invalid)?)?;
@@ -126,7 +129,8 @@ fn check(wasm: &[u8], manifest: &Manifest) -> Result<(), ModuleError> {
         .validate_all(wasm)
         .map_err(invalid)?;
     parts.check_memory(manifest)?;
-    parts.check_exports()
+    parts.check_exports()?;
+    Ok(parts.widest_locals_bytes)
 }
 
 impl Parts {
@@ -181,16 +185,19 @@ impl Parts {
         self.bodies += 1;
         let bytes = body.range().end - body.range().start;
         limit("bytes in one function", bytes, FUNCTION_BODY_MAX_BYTES as u32)?;
-        let mut locals = 0u64;
+        let (mut locals, mut bytes) = (0u64, 0u32);
         let reader = body.get_locals_reader().map_err(invalid)?;
         for group in reader {
-            locals += u64::from(group.map_err(invalid)?.0);
+            let (count, ty) = group.map_err(invalid)?;
+            locals += u64::from(count);
             limit("locals in one function", locals, FUNCTION_LOCALS_MAX)?;
+            bytes += count * if ty == ValType::V128 { 16 } else { 8 };
         }
+        self.widest_locals_bytes = self.widest_locals_bytes.max(bytes);
         self.operators(body)
     }
 
-    /// Names what the validator would only call a disabled feature.
+    /// Names what the validator would only call a disabled feature, or would accept.
     fn operators(&self, body: &FunctionBody<'_>) -> Result<(), ModuleError> {
         let mut reader = body.get_operators_reader().map_err(invalid)?;
         while !reader.eof() {
@@ -200,6 +207,12 @@ impl Parts {
                 Operator::RefNull { .. } | Operator::RefFunc { .. } | Operator::RefIsNull => {
                     "a reference type"
                 }
+                // Beside being of no use: the interpreter's handler calls the next one where growing fails,
+                // instead of jumping to it, and a loop of it overflows the host's stack.
+                Operator::MemoryGrow { .. } => "memory.grow, and memory is fixed",
+                // With an offset of 64 KiB or more wasmi 2.0.0 follows a wrong address out of the sandbox.
+                Operator::V128Store8Lane { .. } => "v128.store8_lane, which the interpreter gets wrong",
+                Operator::V128Store16Lane { .. } => "v128.store16_lane, which the interpreter gets wrong",
                 _ => continue,
             };
             let function = self.bodies - 1;

@@ -8,8 +8,8 @@ use std::time::Instant;
 use como_anonymize::View;
 use como_anonymize::bitmap::Bitmap;
 use wasmi::{
-    CompilationMode, Config, EnforcedLimits, Engine, Linker, Memory, Module, Store, StoreLimits,
-    StoreLimitsBuilder, TrapCode, TypedFunc,
+    CompilationMode, Config, EnforcedLimits, Engine, Linker, Memory, Module, OperatorCost, Store,
+    StoreLimits, StoreLimitsBuilder, TrapCode, TypedFunc,
 };
 
 use crate::arena::{ArenaLayout, BatchHeader, Rows as Picked, frame};
@@ -26,9 +26,10 @@ pub(crate) struct Compiled(Module);
 
 impl Compiled {
     /// Translates eagerly: lazily translated functions would charge their translation to whichever batch
-    /// calls them first, and results would depend on it.
-    pub fn new(wasm: &[u8]) -> Result<Self, ModuleError> {
-        let engine = Engine::new(&config());
+    /// calls them first, and results would depend on it. `widest_locals_bytes` is what the function with most
+    /// local variables has of them.
+    pub fn new(wasm: &[u8], widest_locals_bytes: u32) -> Result<Self, ModuleError> {
+        let engine = Engine::new(&config(widest_locals_bytes));
         Module::new(&engine, wasm)
             .map(Self)
             .map_err(|e| ModuleError::Wasm {
@@ -38,10 +39,11 @@ impl Compiled {
     }
 }
 
-fn config() -> Config {
+fn config(widest_locals_bytes: u32) -> Config {
     let mut config = Config::default();
     config
         .consume_fuel(true)
+        .operator_cost(operator_cost(widest_locals_bytes))
         .compilation_mode(CompilationMode::Eager)
         .enforced_limits(EnforcedLimits::strict())
         .allow_start_fn(false)
@@ -56,6 +58,17 @@ fn config() -> Config {
         .wasm_wide_arithmetic(false)
         .wasm_relaxed_simd(false);
     config
+}
+
+/// Fuel per operator: wasmi's own, but that a call pays for clearing its callee's locals. Which function is called
+/// through a table is not known before, so that every call pays for the widest.
+fn operator_cost(widest_locals_bytes: u32) -> OperatorCost {
+    let locals = widest_locals_bytes.saturating_sub(CALL_FREE_LOCALS_BYTES);
+    let call = 1 + locals.div_ceil(CALL_LOCALS_BYTES_PER_FUEL);
+    let mut cost = OperatorCost::default();
+    cost.call = u8::try_from(call).unwrap_or(u8::MAX);
+    cost.call_indirect = cost.call;
+    cost
 }
 
 /// What an instance has used so far.

@@ -1,14 +1,24 @@
 //! Guests that want to harm: each ends in a clean verdict against itself.
 
+mod addresses;
+mod behaviour;
+mod bombs;
+mod code;
+mod late;
+mod outputs;
+mod sections;
+pub mod suite;
+
 use como_anonymize::Bitmap;
 use como_modules::{Callback, Fault, FaultKind, StartError, limits};
 
-use crate::support::{Guest, manifest, packets, start};
+use crate::support::{Guest, admit, manifest, packets, start};
 
 const LOOP: &str = "(loop $l (br $l)) i32.const 0";
-/// Memory that cannot grow, asked to grow for ever: the operator for which the interpreter's dispatch once
-/// overflowed the host's stack. Any guest that got this far would abort the process.
-const GROW: &str = "(loop $l (drop (memory.grow (i32.const 0))) (br $l)) i32.const 0";
+/// Branches through a table, each with two values: what they are copied with is a call in the interpreter.
+const COPIES: &str = "(loop $l
+    (block $b (result i64 i64) (i64.const 1) (i64.const 2) (br_table $b $b (i32.const 0))) drop drop (br $l))
+    i32.const 0";
 
 fn start_fault(guest: &Guest<'_>) -> Fault {
     match start(&manifest(), &guest.wasm()) {
@@ -39,7 +49,7 @@ fn run_fault(guest: &Guest<'_>) -> Fault {
 
 #[test]
 fn an_endless_loop_in_any_callback_runs_out_of_fuel() {
-    for (body, name) in [(LOOP, "loop"), (GROW, "memory.grow")] {
+    for (body, name) in [(LOOP, "loop"), (COPIES, "branches with values")] {
         let fault = start_fault(&Guest {
             init: body,
             ..Guest::default()
@@ -98,6 +108,95 @@ fn bulk_memory_operations_cost_fuel() {
         .kind,
         FaultKind::OutOfFuel { .. }
     ));
+}
+
+/// Where growing failed, a loop of `memory.grow` took a frame of the host's stack at each turn, in the shipped profile
+/// too: a guest could abort its whole process, and every other guest in it.
+#[test]
+fn code_that_would_grow_memory_is_refused_for_it_overflowed_the_hosts_stack() {
+    for delta in ["0", "1", "-1"] {
+        let grow = format!("(loop $l (drop (memory.grow (i32.const {delta}))) (br $l)) i32.const 0");
+        let guest = Guest {
+            update: &grow,
+            ..Guest::default()
+        };
+        let error = admit(&manifest(), &guest.wasm()).err().expect("a refusal");
+        assert!(
+            error
+                .to_string()
+                .contains("function 4 uses memory.grow, and memory is fixed"),
+            "{error}"
+        );
+    }
+}
+
+/// With an offset of 64 KiB or more the interpreter followed a wrong address out of the guest's memory. Small offsets
+/// and wider lanes take other ways through it; the latter are allowed.
+#[test]
+fn vector_stores_that_left_the_sandbox_are_refused() {
+    let update = |lane: &str, offset: u32| {
+        format!(
+            "(local v128) (local.set 1 (i64x2.splat (i64.extend_i32_u (local.get 0))))
+             (v128.{lane} offset={offset} 0 (i32.const 8) (local.get 1)) i32.const 0"
+        )
+    };
+    for offset in [0, 70_000] {
+        for lane in ["store8_lane", "store16_lane"] {
+            let guest = Guest {
+                update: &update(lane, offset),
+                ..Guest::default()
+            };
+            let error = admit(&manifest(), &guest.wasm()).err().expect("a refusal");
+            let says = format!("function 4 uses v128.{lane}, which the interpreter gets wrong");
+            assert!(error.to_string().contains(&says), "{error}");
+        }
+        for lane in ["store32_lane", "store64_lane"] {
+            let guest = Guest {
+                update: &update(lane, offset),
+                ..Guest::default()
+            };
+            let mut instance = start(&manifest(), &guest.wasm()).expect("a start");
+            let view = packets(limits::BATCH_MAX_PACKETS);
+            instance
+                .update(&view, &Bitmap::all(limits::BATCH_MAX_PACKETS))
+                .expect("no fault");
+        }
+    }
+}
+
+/// A call clears its callee's locals, 32 KB of 2000 vectors, and the interpreter does not charge for that.
+#[test]
+fn clearing_the_locals_of_a_callee_costs_fuel() {
+    let calls = 1000;
+    let fuel = |locals: &str, call: &str| {
+        let update = format!(
+            "(local $i i32) (loop $l {call} (local.set $i (i32.add (local.get $i) (i32.const 1)))
+             (br_if $l (i32.lt_u (local.get $i) (i32.const {calls})))) i32.const 0"
+        );
+        let extra = format!("(table 1 1 funcref) (elem (i32.const 0) $f) (func $f (local {locals}))");
+        let guest = Guest {
+            update: &update,
+            extra: &extra,
+            ..Guest::default()
+        };
+        let mut instance = start(&manifest(), &guest.wasm()).expect("a start");
+        let before = instance.usage().fuel;
+        let packets = packets(limits::BATCH_MAX_PACKETS);
+        instance
+            .update(&packets, &Bitmap::all(limits::BATCH_MAX_PACKETS))
+            .expect("within its budget");
+        instance.usage().fuel - before
+    };
+    for call in ["(call $f)", "(call_indirect (i32.const 0))"] {
+        let plain = fuel("", call);
+        let free = u64::from(limits::CALL_FREE_LOCALS_BYTES);
+        assert_eq!(fuel(&"i64 ".repeat(free as usize / 8), call), plain, "{call}");
+        assert_eq!(fuel(&"v128 ".repeat(free as usize / 16), call), plain, "{call}");
+        let more = (16 * u64::from(limits::FUNCTION_LOCALS_MAX) - free)
+            .div_ceil(limits::CALL_LOCALS_BYTES_PER_FUEL.into());
+        let wide = fuel(&"v128 ".repeat(limits::FUNCTION_LOCALS_MAX as usize), call);
+        assert_eq!(wide, plain + calls * more, "{call}");
+    }
 }
 
 #[test]

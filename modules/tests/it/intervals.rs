@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use crate::support::{Guest, SECOND_NS, manifest, start, view};
 
 /// Stores a number that depends on every packet, its place and the edges of its batch.
-const MIX: &str = "(local $i i32) (local $h i64)
+pub const MIX: &str = "(local $i i32) (local $h i64)
     (local.set $h (i64.mul (i64.xor (i64.load (i32.const 65552)) (i64.extend_i32_u (local.get 0)))
         (i64.const 0x100000001b3)))
     (loop $l

@@ -2,12 +2,15 @@
 //! standard modules as compiled guests: against the same code run natively, and against oracles that share no code with them.
 
 mod admission;
+mod binary;
 mod catalogue;
 mod examples;
+mod generated;
 mod hostile;
 mod intervals;
 mod kit;
 mod oracle;
 mod standard;
 mod support;
+mod torture;
 mod trust;

@@ -79,6 +79,7 @@ pub fn start(manifest: &Manifest, wasm: &[u8]) -> Result<Instance, StartError> {
 
 /// Bodies of a guest's callbacks, in the WebAssembly text format. The defaults do nothing and store a 0.
 pub struct Guest<'a> {
+    pub abi: &'a str,
     pub init: &'a str,
     pub update: &'a str,
     pub store: &'a str,
@@ -91,6 +92,7 @@ pub struct Guest<'a> {
 impl Default for Guest<'_> {
     fn default() -> Self {
         Self {
+            abi: "i32.const 1",
             init: "i32.const 0",
             update: "i32.const 0",
             store: "(i32.store (i32.const 65536) (i32.const 1)) i32.const 32",
@@ -106,14 +108,14 @@ impl Guest<'_> {
     pub fn wasm(&self) -> Vec<u8> {
         let text = format!(
             r#"(module {}
-                (func (export "como_abi") (result i32) i32.const 1)
+                (func (export "como_abi") (result i32) {})
                 (func (export "como_arena") (result i32) {})
                 (func (export "como_output") (result i32) {})
                 (func (export "init") (param i32) (result i32) {})
                 (func (export "update") (param i32) (result i32) {})
                 (func (export "store") (result i32) {})
                 {})"#,
-            self.memory, self.arena, self.output, self.init, self.update, self.store, self.extra
+            self.memory, self.abi, self.arena, self.output, self.init, self.update, self.store, self.extra
         );
         wat::parse_str(text).expect("a guest that parses")
     }
