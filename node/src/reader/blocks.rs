@@ -26,7 +26,7 @@ const SEGMENTS_AHEAD: usize = 4;
 /// Work for a worker.
 enum Work<'a> {
     Plan(&'a SegmentRequest, Sender<Result<Opened, TraceError>>),
-    Block(Task<'a>),
+    Block(Box<Task<'a>>),
 }
 
 /// A segment, and what of it is to be read.
@@ -145,7 +145,7 @@ fn read_segment<'a>(
             segment,
             reply,
         };
-        if tasks.send(Work::Block(task)).is_err() || parts.send(part).is_err() {
+        if tasks.send(Work::Block(Box::new(task))).is_err() || parts.send(part).is_err() {
             return false;
         }
     }

@@ -231,8 +231,10 @@ mod tests {
 
     #[test]
     fn a_window_takes_its_share_of_a_segment() {
-        let mut catalog = Catalog::default();
-        catalog.now_ns = 350;
+        let catalog = Catalog {
+            now_ns: 350,
+            ..Catalog::default()
+        };
         let share = |first, last, from, to| catalog.share(&segment(first, last), window(from, to), 1000);
         assert_eq!(share(100, Some(199), 0, 500), 1000);
         assert_eq!(share(100, Some(199), 100, 110), 100);

@@ -24,9 +24,7 @@ impl Supervisor {
             .is_some();
         let mut trace = Vec::new();
         for section in Section::ALL {
-            trace.push(
-                self.keyring.trace_recipient(sealing_epoch, section)?.to_bytes(),
-            );
+            trace.push(self.keyring.trace_recipient(sealing_epoch, section)?.to_bytes());
         }
         let mut records = Vec::new();
         for level in AccessLevel::ALL {

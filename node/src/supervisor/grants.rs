@@ -20,6 +20,13 @@ pub(super) struct SegmentGrant {
     pub link_type: u32,
 }
 
+/// What opening a segment for a reader gives.
+struct Granted {
+    keys: [Option<DataKey>; 3],
+    link: u32,
+    predecessor: Option<Predecessor>,
+}
+
 /// The key of one record file.
 pub(super) struct RecordGrant {
     pub file: String,
@@ -45,13 +52,13 @@ impl Supervisor {
         let (mut grants, mut gaps) = (Vec::new(), Vec::new());
         for (id, segment) in self.catalog.segments_in(window) {
             match self.grant_segment(&id, &segment, level) {
-                Ok((keys, link_type, predecessor)) => {
-                    gaps.extend(self.missing_before(&segment, predecessor.as_ref()));
+                Ok(granted) => {
+                    gaps.extend(self.missing_before(&segment, granted.predecessor.as_ref()));
                     grants.push(SegmentGrant {
                         id,
                         segment,
-                        keys,
-                        link_type,
+                        keys: granted.keys,
+                        link_type: granted.link,
                     });
                 }
                 Err(cause) => {
@@ -76,7 +83,7 @@ impl Supervisor {
         id: &[u8; 16],
         segment: &Segment,
         level: AccessLevel,
-    ) -> Result<([Option<DataKey>; 3], u32, Option<Predecessor>), String> {
+    ) -> Result<Granted, String> {
         let path = self.layout.segments().join(&segment.file);
         let opened = self.opened.open(id, &path, &self.keyring)?;
         // What storage says of a segment is a hint; what the signed header says counts.
@@ -89,7 +96,11 @@ impl Supervisor {
         for section in sections(level) {
             keys[*section as usize] = Some(opened.key(*section, &self.keyring)?);
         }
-        Ok((keys, opened.header.link, opened.header.predecessor.clone()))
+        Ok(Granted {
+            keys,
+            link: opened.header.link,
+            predecessor: opened.header.predecessor.clone(),
+        })
     }
 
     /// A segment that its successor's signed header names, but that is not there: somebody took it. The ring

@@ -20,7 +20,7 @@ struct Counter {
 
 const ZERO: Counter = Counter { packets: 0, bytes: 0 };
 
-/// The bins of one interval, and their width. The last in use has all from [`LONG`] on.
+/// The bins of one interval, and their width. The last in use has all from `LONG` on.
 pub struct PacketSizes {
     bin: u32,
     bins: [Counter; BINS],

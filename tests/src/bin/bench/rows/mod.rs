@@ -35,6 +35,7 @@ const GROUPS: &[Group] = &[
     (retrieval::NAMES, retrieval::rows),
     (cipher::NAMES, cipher::rows),
     (anonymize::NAMES, anonymize::rows),
+    (modules::NAMES, modules::rows),
     (pending::NAMES, pending::rows),
 ];
 

@@ -1,16 +1,57 @@
-//! Standard modules, signed and submitted as their developer would. Must never run one itself.
+//! Standard modules, signed and submitted as their developer would, and what the sandbox costs without a node. Must
+//! never run a guest in this process.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use como_tests::standard;
 use como_tests::trial::{self, Person};
+use serde_json::Value;
+
+use super::Bench;
+use crate::row::{Aim, Row};
 
 /// Those that the ingest rows run live.
-pub const STANDARD: [&str; 4] = ["traffic", "protocol", "topports", "flowcount"];
+pub const STANDARD: [&str; 5] = ["traffic", "protocol", "topports", "flowcount", "packet-sizes"];
 
-/// Signs a standard module into `folder` and submits it.
-pub fn submit(developer: &Person, name: &str, folder: &Path) -> trial::Result<()> {
+/// Names of the rows of the sandbox alone.
+pub const NAMES: &[&str] = &["host's share per packet and module"];
+
+/// Largest share, ns.
+const AIM_HOST_NS: f64 = 12.0;
+
+/// `como module bench`: the guest that does nothing has only the host's share.
+pub fn rows(bench: &Bench) -> Vec<Row> {
+    vec![Row {
+        name: NAMES[0],
+        ours: host_ns(bench),
+        unit: "ns/packet",
+        peer: None,
+        aim: Aim::AtMost(AIM_HOST_NS),
+        note: "a guest that does nothing, with the columns of `traffic`, fuel on; batches and intervals included".into(),
+    }]
+}
+
+fn host_ns(bench: &Bench) -> trial::Result<f64> {
+    let mut command = Command::new(trial::program("como")?);
+    command.args(["--json", "module", "bench"]).arg(guest("traffic")?);
+    command
+        .arg("--manifest")
+        .arg(standard::folder("traffic").join("module.toml"));
+    let output = command.arg("--pcap").arg(&bench.trace.path).output();
+    let output = output.map_err(|e| format!("como does not start: {e}"))?;
+    let answer: Value =
+        serde_json::from_slice(&output.stdout).map_err(|e| format!("como module bench: {e}"))?;
+    let of_idle = |what: &str| {
+        answer["idle"][what]
+            .as_f64()
+            .ok_or("no figures of the idle guest")
+    };
+    Ok(of_idle("total_ns")? / of_idle("packets")?)
+}
+
+/// Signs a standard module into `folder`, and gives the file.
+pub fn sign(developer: &Person, name: &str, folder: &Path) -> trial::Result<PathBuf> {
     let signed = folder.join(format!("{name}.cmod"));
     let mut sign = developer.como()?;
     sign.args(["module", "sign"])
@@ -18,6 +59,12 @@ pub fn submit(developer: &Person, name: &str, folder: &Path) -> trial::Result<()
         .arg("--wasm")
         .arg(guest(name)?);
     trial::run(sign.arg("-o").arg(&signed))?;
+    Ok(signed)
+}
+
+/// Signs a standard module into `folder` and submits it.
+pub fn submit(developer: &Person, name: &str, folder: &Path) -> trial::Result<()> {
+    let signed = sign(developer, name, folder)?;
     trial::run(developer.como()?.args(["module", "submit"]).arg(&signed))?;
     Ok(())
 }
