@@ -112,12 +112,16 @@ impl Anonymizer {
 /// `out` has the length of `real`: the data offset, and with it the payload's length, stays true.
 fn write_options(real: &[u8], out: &mut [u8], opposite: u32) {
     out.fill(NO_OPERATION);
+    // The first of a kind counts: a repetition could carry information that no receiver reads.
+    let mut first = [None; RELEASE_ORDER.len()];
+    for option in options(real).filter(|option| is_well_formed(option)) {
+        if let Some(place) = RELEASE_ORDER.iter().position(|kind| *kind == option[0]) {
+            first[place].get_or_insert(option);
+        }
+    }
     let mut at = 0;
-    for kind in RELEASE_ORDER {
-        // The first of a kind counts: a repetition could carry information that no receiver reads.
-        let Some(option) = options(real).find(|option| option[0] == kind && is_well_formed(option)) else {
-            continue;
-        };
+    for option in first.into_iter().flatten() {
+        let kind = option[0];
         let Some(room) = out.get_mut(at..at + option.len()) else {
             return;
         };
