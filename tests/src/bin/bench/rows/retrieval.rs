@@ -36,6 +36,8 @@ const AIM_MS_PER_GB: f64 = 2.0;
 const AIM_INDEX_SHARE: f64 = 0.01;
 /// Smallest part of what opening and decompressing alone would allow.
 const AIM_OF_BARE_LOOP: f64 = 0.7;
+/// Fewest bytes by which the windows must differ for a slope.
+const LEAST_SLOPE_BYTES: f64 = 0.7e9;
 /// Longest ingest before the first measurement.
 const PATIENCE: Duration = Duration::from_secs(1800);
 /// Packets among which flow and host are chosen.
@@ -86,8 +88,7 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
     let rate =
         |cost: &Result<Cost, String>| cost.clone().map(|cost| bench.trace.packets as f64 / cost.wall_s);
     let more_bytes = trace_bytes * (1.0 - 1.0 / WINDOW_PARTS as f64);
-    let per_gb = |whole: f64, part: f64| (whole - part).max(0.0) / (more_bytes / 1e9);
-    let slope = ms(&whole).and_then(|whole| ms(&part).map(|part| per_gb(whole, part)));
+    let slope = ms(&whole).and_then(|whole| slope(whole, ms(&part)?, more_bytes));
     let against_tcpdump = |figure: Figure| {
         Some(Peer {
             name: "tcpdump -r -w",
@@ -160,6 +161,17 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
             note: String::new(),
         },
     ]
+}
+
+/// What a GB more in the window takes, ms. A short trace tells the noise of processes that start, and no slope.
+fn slope(whole_ms: f64, part_ms: f64, more_bytes: f64) -> Figure {
+    if more_bytes < LEAST_SLOPE_BYTES {
+        return Err("the trace is too short to tell; give one of 1 GB or more with --trace".into());
+    }
+    if whole_ms <= part_ms {
+        return Err("the longer window was not slower: other work disturbed the measurement".into());
+    }
+    Ok((whole_ms - part_ms) / (more_bytes / 1e9))
 }
 
 fn shown(figure: Figure) -> String {
