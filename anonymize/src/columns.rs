@@ -219,6 +219,34 @@ columns! {
     30 Tunnel tunnel: u8;
 }
 
+/// Rows on their way into columns, which take many at once. What still waits must be flushed at the end.
+pub struct RowBuffer(Vec<PacketRow>);
+
+impl Default for RowBuffer {
+    fn default() -> Self {
+        RowBuffer(Vec::with_capacity(Self::ROWS))
+    }
+}
+
+impl RowBuffer {
+    /// Rows that are appended together.
+    const ROWS: usize = 64;
+
+    /// Takes a row, which reaches the columns with others.
+    pub fn push(&mut self, row: PacketRow, columns: &mut Columns) {
+        self.0.push(row);
+        if self.0.len() == Self::ROWS {
+            self.flush(columns);
+        }
+    }
+
+    /// Appends what waits.
+    pub fn flush(&mut self, columns: &mut Columns) {
+        columns.extend(&self.0);
+        self.0.clear();
+    }
+}
+
 impl Column {
     /// The number stored in traces and manifests.
     pub fn id(self) -> u8 {

@@ -26,7 +26,7 @@ pub mod view;
 
 pub use bitmap::Bitmap;
 pub use class::AddressClass;
-pub use columns::{Column, Columns, NO_VLAN, PacketRow};
+pub use columns::{Column, Columns, NO_VLAN, PacketRow, RowBuffer};
 pub use crypto::cryptopan::{CryptoPan4, CryptoPan6};
 pub use deny::DenyReason;
 pub use dissect::{Dissection, Layer, LayerKind, dissect};

@@ -88,15 +88,15 @@ fn classes(data: &[u8], dissection: &Dissection) -> (u8, u8) {
 
 /// The row of one frame, as visible at any level.
 pub fn describe(meta: &RowMeta, link: LinkType, frame: &[u8]) -> PacketRow {
-    if frame.is_empty() {
-        return row_of_meta(meta, 0);
-    }
     describe_dissected(meta, frame, &dissect(link, frame))
 }
 
 /// The same for a frame that is already dissected.
 pub fn describe_dissected(meta: &RowMeta, frame: &[u8], dissection: &Dissection) -> PacketRow {
     let mut row = row_of_meta(meta, frame.len());
+    if frame.is_empty() {
+        return row;
+    }
     row.payload_offset = dissection.header_len.min(usize::from(u16::MAX)) as u16;
     row.tunnel = TunnelKind::outermost(dissection.layers()).map_or(0, TunnelKind::as_u8);
     for layer in dissection.own() {

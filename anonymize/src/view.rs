@@ -3,7 +3,7 @@
 
 use como_policies::AccessLevel;
 
-use crate::columns::{Column, Columns, PacketRow};
+use crate::columns::{Column, Columns, PacketRow, RowBuffer};
 use crate::deny::DenyReason;
 use crate::dissect::{Dissection, dissect};
 use crate::fields::{FieldRule, NONE};
@@ -56,9 +56,6 @@ pub(crate) const RULES: &[FieldRule] = &[
         ],
     ),
 ];
-
-/// Rows that are appended to the columns together.
-const ROWS_AT_ONCE: usize = 64;
 
 /// A batch of packets at one level: columns for computing, frames for export.
 #[derive(Clone)]
@@ -199,15 +196,12 @@ impl View {
         anonymizer: Option<&Anonymizer>,
     ) {
         let mut dissection = Dissection::new();
-        let mut rows = Vec::with_capacity(ROWS_AT_ONCE);
+        let mut rows = RowBuffer::default();
         for packet in packets {
-            rows.push(self.frame_of(&packet, anonymizer, &mut dissection));
-            if rows.len() == ROWS_AT_ONCE {
-                self.columns.extend(&rows);
-                rows.clear();
-            }
+            let row = self.frame_of(&packet, anonymizer, &mut dissection);
+            rows.push(row, &mut self.columns);
         }
-        self.columns.extend(&rows);
+        rows.flush(&mut self.columns);
     }
 
     /// Appends the frame of one raw packet, and gives its row.
@@ -243,7 +237,7 @@ impl View {
         }
         self.frames.close();
         let frame = &self.frames.bytes[start..];
-        if is_treated && !frame.is_empty() {
+        if is_treated {
             dissection.follow(self.link, frame);
             describe_dissected(&meta, frame, dissection)
         } else {

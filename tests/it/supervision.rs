@@ -11,7 +11,7 @@ use como_savefile::{Packet, Resolution, Writer};
 use como_tests::generate::Traffic;
 use nix::sys::signal::Signal;
 
-use super::harness::{Deployment, Guest, open_packets, open_table, wait_for};
+use super::harness::{Deployment, Guest, Node, open_packets, open_table, wait_for};
 
 fn kill_process(pid: u32) {
     let pid = nix::unistd::Pid::from_raw(pid as i32);
@@ -301,6 +301,26 @@ impl Wire {
             && ip(&["link", "set", &wire.there, "up"]);
         made.then_some(wire)
     }
+
+    /// Sends a capture from the other end, at most so many packets a second.
+    fn play_once_capture_listens(&self, node: &Node, capture: &Path, packets_per_s: u32) {
+        node.until("capture listens", |status| {
+            let processes = status["processes"].as_array().expect("processes");
+            processes
+                .iter()
+                .any(|p| p["role"] == "capture" && p["ready"] == true)
+        });
+        let player = Command::new("tcpreplay")
+            .args(["-q", &format!("--pps={packets_per_s}"), "-i", &self.there])
+            .arg(capture)
+            .output()
+            .expect("tcpreplay runs");
+        assert!(
+            player.status.success(),
+            "{}",
+            String::from_utf8_lossy(&player.stderr)
+        );
+    }
 }
 
 impl Drop for Wire {
@@ -332,18 +352,7 @@ fn on_a_live_link_received_is_stored_plus_counted_losses() {
     let ann = site.partner("ann", "anonymized", true);
     let node = site.start();
     dora.submit("traffic").ok();
-    node.until("capture listens", |status| {
-        let processes = status["processes"].as_array().expect("processes");
-        processes
-            .iter()
-            .any(|p| p["role"] == "capture" && p["ready"] == true)
-    });
-    let sent = Command::new("tcpreplay")
-        .args(["-q", "--pps=3000", "-i", &wire.there])
-        .arg(&file)
-        .output()
-        .expect("tcpreplay runs");
-    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    wire.play_once_capture_listens(&node, &file, 3000);
     // What the link took: frames above its MTU never got there.
     let counter = format!("/sys/class/net/{}/statistics/rx_packets", wire.here);
     let expected: u64 = fs::read_to_string(counter)
@@ -436,22 +445,7 @@ fn a_live_link_keeps_vlan_tags_and_tells_the_size_of_its_ring() {
     writer.finish().expect("written");
     let ann = site.partner("ann", "payload", false);
     let node = site.start();
-    node.until("capture listens", |status| {
-        let processes = status["processes"].as_array().expect("processes");
-        processes
-            .iter()
-            .any(|p| p["role"] == "capture" && p["ready"] == true)
-    });
-    let player = Command::new("tcpreplay")
-        .args(["-q", "--pps=1000", "-i", &wire.there])
-        .arg(&file)
-        .output()
-        .expect("tcpreplay runs");
-    assert!(
-        player.status.success(),
-        "{}",
-        String::from_utf8_lossy(&player.stderr)
-    );
+    wire.play_once_capture_listens(&node, &file, 1000);
     let mut tries = 0;
     let found = wait_for("all that was sent is in the trace", || {
         tries += 1;

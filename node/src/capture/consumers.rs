@@ -292,7 +292,8 @@ fn view_for(
         _ if key.audience.is_empty() => encode(&block.view),
         _ => match Rekeying::of(&key.columns, key.frames) {
             Rekeying::Nothing => encode(&block.view),
-            Rekeying::Everything => encode(&Rekeying::Everything.apply((*block.view).clone(), map()?)),
+            // Treated anew packet by packet: nothing of the view need be copied first.
+            Rekeying::Everything => encode(&view::rekey(&block.view, map()?)),
             addresses => {
                 let needed: Vec<Column> = key.columns.iter().chain(addresses.needs()).copied().collect();
                 let mut view = View::new(block.view.level, block.view.link);

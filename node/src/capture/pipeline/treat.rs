@@ -5,7 +5,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use como_anonymize::{
-    Anonymizer, DenyReason, Dissection, LinkType, Outcome, RawPacket, RowMeta, View, describe,
+    Anonymizer, DenyReason, Dissection, LinkType, Outcome, RawPacket, RowBuffer, RowMeta, View,
     describe_dissected,
 };
 use como_policies::AccessLevel;
@@ -51,9 +51,6 @@ impl Treated {
     }
 }
 
-/// Rows that are appended to the columns together.
-const ROWS_AT_ONCE: usize = 64;
-
 /// Treats every packet into `treated`; the one numbered `undissected` is not looked at.
 pub(super) fn treat(
     batch: &PacketBatch,
@@ -75,7 +72,7 @@ fn treat_with(
     treated.restart(batch);
     let mut dissection = Dissection::new();
     let mut frame = Vec::with_capacity(256);
-    let mut rows = Vec::with_capacity(ROWS_AT_ONCE);
+    let mut rows = RowBuffer::default();
     for (row, packet) in batch.packets().enumerate() {
         frame.clear();
         let set_aside = undissected == Some(batch.first_packet + row as u64);
@@ -92,23 +89,15 @@ fn treat_with(
         });
         treated.denied += u64::from(meta.deny != 0);
         dissection.follow(packet.link, &frame);
-        let row = if frame.is_empty() {
-            describe(&meta, packet.link, &frame)
-        } else {
-            describe_dissected(&meta, &frame, &dissection)
-        };
+        let row = describe_dissected(&meta, &frame, &dissection);
         treated.templates.push(packet.link, &frame, &dissection, &row);
         // A frame is never longer than its packet, a batch far below the 4 GiB that a view can hold.
         let pushed = treated.view.frames.push(&frame);
         debug_assert!(pushed);
         treated.header_len.push(header_len as u32);
-        rows.push(row);
-        if rows.len() == ROWS_AT_ONCE {
-            treated.view.columns.extend(&rows);
-            rows.clear();
-        }
+        rows.push(row, &mut treated.view.columns);
     }
-    treated.view.columns.extend(&rows);
+    rows.flush(&mut treated.view.columns);
 }
 
 fn treat_packet(
