@@ -58,19 +58,23 @@ pub fn fix_checksums(frame: &mut [u8], layers: &[Layer]) {
             LayerKind::Udp if frame[from + 6..from + 8] != [0, 0] => from + 6,
             _ => continue,
         };
-        frame[field..field + 2].fill(0);
-        let end = if layer.kind == LayerKind::Ipv4 {
-            from + layer.len as usize
-        } else {
-            frame.len()
+        frame[field..field + 2].copy_from_slice(&[0; 2]);
+        let sum = match layer.kind {
+            LayerKind::Ipv4 => header_sum(&frame[from..from + layer.len as usize]),
+            _ => pseudo_header(frame, layers, at).bytes(&frame[from..]),
         };
-        let mut checksum = pseudo_header(frame, layers, at)
-            .bytes(&frame[from..end])
-            .checksum();
+        let mut checksum = sum.checksum();
         if layer.kind == LayerKind::Udp && checksum == 0 {
             checksum = 0xffff;
         }
         frame[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
+    }
+}
+
+fn header_sum(header: &[u8]) -> Sum {
+    match <&[u8; 20]>::try_from(header) {
+        Ok(without_options) => Sum::default().bytes(without_options),
+        Err(_) => Sum::default().bytes(header),
     }
 }
 
@@ -166,22 +170,23 @@ fn pseudo_header(data: &[u8], layers: &[Layer], at: usize) -> Sum {
         return Sum::default();
     };
     let header = ip.of(data);
-    let source = if ip.kind == LayerKind::Ipv4 {
-        &header[12..16]
-    } else {
-        home_address(data, layers, at, ip).unwrap_or(&header[8..24])
+    let addresses = match <&[u8; 20]>::try_from(header) {
+        Ok(without_options) => Sum::default().bytes(&without_options[12..]),
+        Err(_) => {
+            let source = match ip.kind {
+                LayerKind::Ipv4 => &header[12..16],
+                _ => home_address(data, layers, at, ip).unwrap_or(&header[8..24]),
+            };
+            let destination = final_destination(data, layers, at, ip).unwrap_or_default();
+            Sum::default().bytes(source).bytes(destination)
+        }
     };
     let from = layers[at].offset as usize;
     let length = match layers[at].kind {
         LayerKind::Udp => udp_length(data, ip, from),
         _ => upper_length(data, ip, from),
     };
-    Sum::default()
-        .bytes(source)
-        .bytes(final_destination(data, layers, at, ip).unwrap_or_default())
-        .word(protocol)
-        .word(length as u16)
-        .word((length >> 16) as u16)
+    addresses.double_word(protocol).double_word(length as u32)
 }
 
 /// Where the packet goes in the end (RFC 1122 section 3.2.1.8, RFC 8200 section 8.1); `None` where a routing header
@@ -285,33 +290,57 @@ fn udp_length(data: &[u8], ip: &Layer, from: usize) -> usize {
     }
 }
 
-/// A running one's-complement sum.
+/// From this many bytes on, words are summed side by side.
+const LONG_BYTES: usize = 128;
+
+/// A running one's-complement sum: below 2^33 for each stretch that was added.
 #[derive(Clone, Copy, Default)]
 pub struct Sum(u64);
 
 impl Sum {
     /// Adds bytes that start at an even offset of the covered area.
-    pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        // 32-bit words into 64-bit lanes: no carry can be lost below 2^32 words, and the sum of 32-bit words is
-        // congruent to that of 16-bit ones modulo 2^16 - 1. The sum does not care in which order its bytes lie,
-        // as long as the result is put back into that order (RFC 1071 section 2 B): no word need be turned.
+    #[inline]
+    pub fn bytes(self, bytes: &[u8]) -> Self {
+        // Sums of 32- and of 64-bit words are congruent to that of 16-bit ones modulo 2^16 - 1. The sum does not care in
+        // which order its bytes lie, as long as the result is put back into that order (RFC 1071 section 2 B): no word
+        // need be turned.
+        if bytes.len() >= LONG_BYTES {
+            self.long(bytes)
+        } else {
+            self.short(bytes)
+        }
+    }
+
+    /// Headers: the carry of each word is added to the next.
+    #[inline]
+    fn short(mut self, bytes: &[u8]) -> Self {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let mut sum = 0u64;
+        for word in words {
+            let (added, carry) = sum.overflowing_add(u64::from_ne_bytes(*word));
+            sum = added + u64::from(carry);
+        }
+        self.0 += fold32(sum);
+        match rest.split_first_chunk::<4>() {
+            Some((word, rest)) => self.0 += u64::from(u32::from_ne_bytes(*word)) + last(rest),
+            None => self.0 += last(rest),
+        }
+        self
+    }
+
+    /// Payloads: 32-bit words into 64-bit lanes, which lose no carry below 2^32 words.
+    fn long(mut self, bytes: &[u8]) -> Self {
         let (words, rest) = bytes.as_chunks::<4>();
         let sum: u64 = words
             .iter()
             .map(|word| u64::from(u32::from_ne_bytes(*word)))
             .sum();
-        let last = match *rest {
-            [a, b, c] => [a, b, c, 0],
-            [a, b] => [a, b, 0, 0],
-            [a] => [a, 0, 0, 0],
-            _ => [0; 4],
-        };
-        self.0 = fold32(self.0) + fold32(sum) + u64::from(u32::from_ne_bytes(last));
+        self.0 += fold32(sum) + last(rest);
         self
     }
 
-    /// Adds a 16-bit word.
-    pub fn word(mut self, word: u16) -> Self {
+    /// Adds a 32-bit word.
+    fn double_word(mut self, word: u32) -> Self {
         self.0 += u64::from(word.to_be());
         self
     }
@@ -323,6 +352,17 @@ impl Sum {
         sum = (sum & 0xffff) + (sum >> 16);
         u16::from_be(!(sum as u16))
     }
+}
+
+/// Up to three bytes, filled up with zeros.
+fn last(bytes: &[u8]) -> u64 {
+    let word = match *bytes {
+        [a, b, c] => [a, b, c, 0],
+        [a, b] => [a, b, 0, 0],
+        [a] => [a, 0, 0, 0],
+        _ => return 0,
+    };
+    u64::from(u32::from_ne_bytes(word))
 }
 
 /// Brings a sum below 2^33 without changing it modulo 2^16 - 1.

@@ -13,15 +13,18 @@ use super::prf::{KeyStream, Prf};
 /// Feistel rounds: Luby-Rackoff needs 4 against chosen ciphertext; the margin covers small halves.
 const ROUNDS: usize = 8;
 
-/// A secret permutation of `first..=last`, identity elsewhere, and on `fixed`.
+/// A secret permutation of the first numbers, identity elsewhere, and on `fixed`. As many entries as a power of two.
 pub(crate) struct TablePermutation(Zeroizing<Vec<u16>>);
 
 impl TablePermutation {
     /// Over the 16-bit (or smaller) numbers `0..size`, leaving those for which `fixed` holds where they are.
     pub(crate) fn new(key: &[u8; 16], size: u32, fixed: impl Fn(u16) -> bool) -> Self {
         let mut stream = KeyStream::new(key);
-        let mut table: Vec<u16> = (0..size).map(|value| value as u16).collect();
-        let moving: Vec<u16> = table.iter().copied().filter(|value| !fixed(*value)).collect();
+        let mut table: Vec<u16> = (0..size.next_power_of_two()).map(|value| value as u16).collect();
+        let moving: Vec<u16> = (0..size)
+            .map(|value| value as u16)
+            .filter(|value| !fixed(*value))
+            .collect();
         for last in (1..moving.len()).rev() {
             let other = stream.below(last as u32 + 1) as usize;
             table.swap(usize::from(moving[last]), usize::from(moving[other]));
@@ -29,9 +32,9 @@ impl TablePermutation {
         TablePermutation(Zeroizing::new(table))
     }
 
-    /// The image; values outside the domain wrap into it (callers pass values of the right width).
+    /// The image; callers pass values of the right width.
     pub(crate) fn map(&self, value: u16) -> u16 {
-        self.0[usize::from(value) % self.0.len()]
+        self.0[usize::from(value) & (self.0.len() - 1)]
     }
 
     /// The value that has this image; looks through the table. Values outside the domain stay.

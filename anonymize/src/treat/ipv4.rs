@@ -14,6 +14,8 @@ const TIMESTAMP: u8 = 68;
 pub(crate) const LOOSE_SOURCE_ROUTE: u8 = 131;
 pub(crate) const STRICT_SOURCE_ROUTE: u8 = 137;
 const ROUTER_ALERT: u8 = 148;
+/// Identifications that are permuted: all but 0.
+const IP_IDS: u32 = (1 << 16) - 1;
 
 /// IPv4; addresses are in `address.rs`.
 pub(super) const RULES: &[FieldRule] = &[
@@ -54,6 +56,11 @@ pub(super) const RULES: &[FieldRule] = &[
 
 impl Anonymizer {
     pub(super) fn ipv4(&self, real: &[u8], out: &mut [u8], flow: &mut Flow) {
+        let (Some((real, options)), Some((out, out_options))) =
+            (real.split_first_chunk::<20>(), out.split_first_chunk_mut::<20>())
+        else {
+            return;
+        };
         let addresses = [be32(real, 12), be32(real, 16)];
         let mapped = self.map_v4_few(addresses);
         *flow = Flow {
@@ -70,23 +77,38 @@ impl Anonymizer {
         out[9] = real[9];
         out[12..16].copy_from_slice(&mapped[0].to_be_bytes());
         out[16..20].copy_from_slice(&mapped[1].to_be_bytes());
-        if real.len() > 20 {
-            self.ipv4_options(&real[20..], &mut out[20..]);
+        if !options.is_empty() {
+            self.ipv4_options(options, out_options);
         }
     }
 
     /// A permutation of 1..=65535 for each sender: two keyed rotations around a secret table. 0 stays 0, which
     /// senders of unfragmentable packets use.
     fn ip_id(&self, id: u16, src: u32) -> u16 {
-        const SIZE: u32 = (1 << 16) - 1;
         if id == 0 {
             return 0;
         }
-        let host = self.keys.ip_id_host.block(src.into());
-        let rotate = |value: u16, by: u32| ((u32::from(value) + by % SIZE) % SIZE) as u16;
-        let once = self.keys.ip_id.map(rotate(id - 1, host as u32));
-        let twice = self.keys.ip_id.map(rotate(once, (host >> 32) as u32));
-        rotate(twice, (host >> 64) as u32) + 1
+        let [first, second, third] = self.ip_id_rotations(src);
+        // Both are below the modulus.
+        let rotate = |value: u16, by: u16| {
+            let sum = u32::from(value) + u32::from(by);
+            sum.checked_sub(IP_IDS).unwrap_or(sum) as u16
+        };
+        let once = self.keys.ip_id.map(rotate(id - 1, first));
+        let twice = self.keys.ip_id.map(rotate(once, second));
+        rotate(twice, third) + 1
+    }
+
+    /// By how much identifications of a sender are rotated before, between and after the table: below 65535 each.
+    fn ip_id_rotations(&self, src: u32) -> [u16; 3] {
+        let [packed] = self.memory.ip_id_host.find([src.into()]).unwrap_or_else(|| {
+            let block = self.keys.ip_id_host.block(src.into());
+            let rotation = |at: u32| u64::from((block >> (32 * at)) as u32 % IP_IDS);
+            let packed = [rotation(0) | rotation(1) << 16 | rotation(2) << 32];
+            self.memory.ip_id_host.keep([src.into()], packed);
+            packed
+        });
+        [packed as u16, (packed >> 16) as u16, (packed >> 32) as u16]
     }
 
     /// Type and length kept where the option is known; unknown ones, and the rest after a broken one, become

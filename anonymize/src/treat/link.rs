@@ -46,6 +46,19 @@ pub(super) const RULES: &[FieldRule] = &[
 impl Anonymizer {
     /// The pseudonym of a MAC address.
     pub fn map_mac(&self, mac: [u8; 6]) -> [u8; 6] {
+        let [high, low] = [[0, 0, mac[0], mac[1]], [mac[2], mac[3], mac[4], mac[5]]].map(u32::from_be_bytes);
+        let key = [u64::from(high) << 32 | u64::from(low)];
+        let [image] = self.memory.mac.find(key).unwrap_or_else(|| {
+            let [a, b, c, d, e, f] = self.pseudonym_of_mac(mac);
+            let image = [u64::from_be_bytes([0, 0, a, b, c, d, e, f])];
+            self.memory.mac.keep(key, image);
+            image
+        });
+        let [.., a, b, c, d, e, f] = image.to_be_bytes();
+        [a, b, c, d, e, f]
+    }
+
+    fn pseudonym_of_mac(&self, mac: [u8; 6]) -> [u8; 6] {
         if mac == [0xff; 6] || mac == [0; 6] {
             return mac;
         }
@@ -56,16 +69,7 @@ impl Anonymizer {
         if is_ipv6_group(mac) {
             return [0x33, 0x33, 0, 0, 0, 0];
         }
-        let [high, low] = [[0, 0, mac[0], mac[1]], [mac[2], mac[3], mac[4], mac[5]]].map(u32::from_be_bytes);
-        let key = [u64::from(high) << 32 | u64::from(low)];
-        let [image] = self.memory.mac.find(key).unwrap_or_else(|| {
-            let [a, b, c, d, e, f] = self.compute_mac(mac);
-            let image = [u64::from_be_bytes([0, 0, a, b, c, d, e, f])];
-            self.memory.mac.keep(key, image);
-            image
-        });
-        let [.., a, b, c, d, e, f] = image.to_be_bytes();
-        [a, b, c, d, e, f]
+        self.compute_mac(mac)
     }
 
     /// The pseudonym of an address without a meaning of its own.
@@ -109,6 +113,9 @@ impl Anonymizer {
     }
 
     pub(super) fn ethernet(&self, real: &[u8], out: &mut [u8]) {
+        let (Some(real), Some(out)) = (real.first_chunk::<14>(), out.first_chunk_mut::<14>()) else {
+            return;
+        };
         self.write_mac(&real[0..6], &mut out[0..6]);
         self.write_mac(&real[6..12], &mut out[6..12]);
         out[12..14].copy_from_slice(&real[12..14]);

@@ -12,16 +12,19 @@ const IPV4_ADDRESSES: usize = 1 << 14;
 const IPV6_ADDRESSES: usize = 1 << 11;
 /// MAC addresses (24 bytes each).
 const MACS: usize = 1 << 10;
+/// Senders of IPv4 packets (24 bytes each), whose identifications are rotated by parts of a block.
+const SENDERS: usize = 1 << 12;
 /// Directions of IPv6 flows (64 bytes each), whose offsets take three blocks one after the other.
 const IPV6_FLOWS: usize = 1 << 10;
 /// Identifiers of tunnels and associations, of each kind (8 bytes each), which take eight.
 const IDENTIFIERS: usize = 1 << 10;
 
-/// What one anonymizer remembers: about 350 KiB.
+/// What one anonymizer remembers: about 450 KiB.
 pub(super) struct Memory {
     pub ipv4: Pairs,
     pub ipv6: Memo<2, 2>,
     pub mac: Memo<1, 1>,
+    pub ip_id_host: Memo<1, 1>,
     pub ipv6_flow: Memo<5, 2>,
     pub spi: Pairs,
     pub teid: Pairs,
@@ -35,6 +38,7 @@ impl Memory {
             ipv4: Pairs::new(IPV4_ADDRESSES),
             ipv6: Memo::new(IPV6_ADDRESSES),
             mac: Memo::new(MACS),
+            ip_id_host: Memo::new(SENDERS),
             ipv6_flow: Memo::new(IPV6_FLOWS),
             spi: Pairs::new(IDENTIFIERS),
             teid: Pairs::new(IDENTIFIERS),

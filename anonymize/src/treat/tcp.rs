@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 
+use super::address::Address;
 use super::ipsec::PORTS;
 use super::scale::{mss_class, window_log2};
 use super::{Anonymizer, Flow};
@@ -19,6 +20,8 @@ const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 /// RFC 7323 section 2.3.
 const MAX_WINDOW_SCALE: u8 = 14;
+/// How nearly everybody writes a timestamp that is the only option (RFC 7323, appendix A); its 8 bytes follow.
+const TIMESTAMP_ALONE: [u8; 4] = [NO_OPERATION, NO_OPERATION, 8, 10];
 /// Allow-listed kinds, in the order of their release.
 const RELEASE_ORDER: [u8; 4] = [MAXIMUM_SEGMENT_SIZE, SACK_PERMITTED, WINDOW_SCALE, SACK];
 
@@ -68,17 +71,22 @@ impl Anonymizer {
     /// RFC 9293. All offsets within 20 bytes, which dissection checked.
     pub(super) fn tcp(&self, real: &[u8], out: &mut [u8], flow: &Flow) {
         let offsets = self.offsets(real, flow);
-        self.write_ports(real, out);
-        out[4..8].copy_from_slice(&be32(real, 4).wrapping_sub(offsets[0]).to_be_bytes());
-        let flags = real[13];
+        let (Some((fixed, options)), Some((out, out_options))) =
+            (real.split_first_chunk::<20>(), out.split_first_chunk_mut::<20>())
+        else {
+            return;
+        };
+        self.write_ports(fixed, out);
+        out[4..8].copy_from_slice(&be32(fixed, 4).wrapping_sub(offsets[0]).to_be_bytes());
+        let flags = fixed[13];
         if flags & FLAG_ACK != 0 {
-            out[8..12].copy_from_slice(&be32(real, 8).wrapping_sub(offsets[1]).to_be_bytes());
+            out[8..12].copy_from_slice(&be32(fixed, 8).wrapping_sub(offsets[1]).to_be_bytes());
         }
-        out[12] = real[12] & 0xf0;
+        out[12] = fixed[12] & 0xf0;
         out[13] = flags;
-        out[14..16].copy_from_slice(&window_log2(be16(real, 14)).to_be_bytes());
-        if real.len() > 20 {
-            write_options(&real[20..], &mut out[20..], offsets[1]);
+        out[14..16].copy_from_slice(&window_log2(be16(fixed, 14)).to_be_bytes());
+        if !options.is_empty() {
+            write_options(options, out_options, offsets[1]);
         }
     }
 
@@ -93,14 +101,18 @@ impl Anonymizer {
     /// from the lower end and the higher.
     fn offsets(&self, real: &[u8], flow: &Flow) -> [u32; 2] {
         let ports = be32(real, 0);
-        let (own, opposite) = ((flow.src, be16(real, 0)), (flow.dst, be16(real, 2)));
-        let block = if own <= opposite {
+        let [own_port, opposite_port] = [be16(real, 0), be16(real, 2)];
+        let order = match (flow.src, flow.dst) {
+            (Address::V4(own), Address::V4(opposite)) => (own, own_port).cmp(&(opposite, opposite_port)),
+            (own, opposite) => (own, own_port).cmp(&(opposite, opposite_port)),
+        };
+        let block = if order.is_le() {
             self.sequence_block(flow.src, flow.dst, ports, PORTS)
         } else {
             self.sequence_block(flow.dst, flow.src, ports.rotate_left(16), PORTS)
         };
         let [low, high] = [block as u32, (block >> 32) as u32];
-        match own.cmp(&opposite) {
+        match order {
             Ordering::Less => [low, high],
             // One end that talks to itself has one direction.
             Ordering::Equal => [low, low],
@@ -112,6 +124,10 @@ impl Anonymizer {
 /// `out` has the length of `real`: the data offset, and with it the payload's length, stays true.
 fn write_options(real: &[u8], out: &mut [u8], opposite: u32) {
     out.fill(NO_OPERATION);
+    // Most of all packets: nothing to release.
+    if real.len() == 12 && real.starts_with(&TIMESTAMP_ALONE) {
+        return;
+    }
     // The first of a kind counts: a repetition could carry information that no receiver reads.
     let mut first = [None; RELEASE_ORDER.len()];
     for option in options(real).filter(|option| is_well_formed(option)) {

@@ -10,8 +10,8 @@ mod sink;
 mod summary;
 mod treat;
 
-use std::cell::Cell;
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use como_policies::AccessLevel;
 use como_savefile::{Format, Reader};
@@ -24,14 +24,14 @@ pub use treat::Treatment;
 
 /// Treats a whole capture. `format` is that of packets written, by default the input's; tables are CSV.
 /// `progress` is told the bytes read.
-pub fn anonymize<R: Read + Send, W: Write>(
+pub fn anonymize<R: Read + Send, W: Write + Send>(
     input: Reader<R>,
     out: W,
     treatment: &Treatment,
     format: Option<Format>,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Summary> {
-    let bytes_out = Cell::new(0);
+    let bytes_out = AtomicU64::new(0);
     let out = Counted {
         out,
         bytes: &bytes_out,
@@ -47,7 +47,7 @@ pub fn anonymize<R: Read + Send, W: Write>(
             pipeline::run(input, treatment, Some(encoder), &mut packets, progress)
         }
     }?;
-    summary.bytes_out = bytes_out.get();
+    summary.bytes_out = bytes_out.into_inner();
     Ok(summary)
 }
 
@@ -70,13 +70,13 @@ fn failed_output(source: std::io::Error) -> ClientError {
 /// Counts what is written.
 struct Counted<'a, W> {
     out: W,
-    bytes: &'a Cell<u64>,
+    bytes: &'a AtomicU64,
 }
 
 impl<W: Write> Write for Counted<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let written = self.out.write(bytes)?;
-        self.bytes.set(self.bytes.get() + written as u64);
+        self.bytes.fetch_add(written as u64, Ordering::Relaxed);
         Ok(written)
     }
 

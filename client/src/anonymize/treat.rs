@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use como_anonymize::coarse::{self, FlowKey, FlowSums};
 use como_anonymize::{Anonymizer, DenyReason, Dissection, LinkType, Outcome, RawPacket, View};
 use como_policies::AccessLevel;
-use como_savefile::{Batch, Encoder, Interfaces, Packet, WriteError};
+use como_savefile::{Batch, Encoder, Format, Interfaces, Packet, WriteError};
 
 /// What is done with every packet. Has no `Debug`: it holds keys.
 pub struct Treatment {
@@ -53,6 +53,29 @@ pub(super) struct Counts {
     pub links: BTreeMap<u32, u64>,
 }
 
+impl Work {
+    pub fn new(format: Option<Format>) -> Self {
+        Self {
+            batch: Batch::default(),
+            new_links: Vec::new(),
+            interfaces: Interfaces::new(format.unwrap_or(Format::Pcapng)),
+            offset_after: 0,
+            encoded: Vec::new(),
+            flows: Flows::default(),
+            counts: Counts::default(),
+            error: None,
+        }
+    }
+
+    /// Ready for other packets; buffers stay.
+    pub fn clear(&mut self) {
+        self.new_links.clear();
+        self.encoded.clear();
+        self.flows = Flows::default();
+        self.counts = Counts::default();
+    }
+}
+
 impl Treatment {
     /// `anonymizer` is needed at every level below `payload`.
     pub fn new(level: AccessLevel, anonymizer: Option<Anonymizer>) -> Self {
@@ -81,29 +104,21 @@ impl Treatment {
         } = work;
         encoded.clear();
         let grain_ns = self.level.grain_ns();
-        let mut frame = Vec::with_capacity(256);
         let mut dissection = Dissection::new();
         let mut interface = None;
         counts.take(batch);
         for packet in batch.packets() {
-            frame.clear();
+            let start = encoder.open(encoded);
+            let before = encoded.len();
             // A packet that makes dissection panic is one packet lost, not the capture.
-            let shown = catch_unwind(AssertUnwindSafe(|| {
-                self.show(&packet, &mut dissection, &mut frame)
-            }));
+            let shown = catch_unwind(AssertUnwindSafe(|| self.show(&packet, &mut dissection, encoded)));
             if let Err(reason) = shown.unwrap_or(Err(DenyReason::Undissected)) {
+                encoded.truncate(start);
                 *counts.denied.entry(reason).or_default() += 1;
                 continue;
             }
-            let shown = Packet {
-                ts_ns: packet.ts_ns - packet.ts_ns % grain_ns,
-                data: if self.level == AccessLevel::Payload {
-                    packet.data
-                } else {
-                    &frame
-                },
-                ..packet
-            };
+            counts.packets_out += 1;
+            counts.captured_out += (encoded.len() - before) as u64;
             // Packets of one link type follow each other.
             let index = match interface {
                 Some((link, index)) if link == packet.link => Ok(index),
@@ -111,39 +126,40 @@ impl Treatment {
             };
             let written = index.and_then(|index| {
                 interface = Some((packet.link, index));
-                encoder.packet(encoded, index, &shown)
+                let ts_ns = packet.ts_ns - packet.ts_ns % grain_ns;
+                encoder.close(encoded, start, index, ts_ns, packet.wire_len)
             });
             if let Err(reason) = written {
                 *error = Some(reason);
                 return;
             }
-            counts.packets_out += 1;
-            counts.captured_out += shown.data.len() as u64;
         }
     }
 
-    /// What the level shows of a packet, appended to `frame`; at `payload` that is the packet itself.
+    /// Appends what the level shows of a packet.
     fn show(
         &self,
         packet: &Packet<'_>,
         dissection: &mut Dissection,
-        frame: &mut Vec<u8>,
+        out: &mut Vec<u8>,
     ) -> Result<(), DenyReason> {
         if self.level == AccessLevel::Payload {
+            out.extend_from_slice(packet.data);
             return Ok(());
         }
+        let before = out.len();
         dissection.read(LinkType(packet.link), packet.data);
         match (self.level, &self.anonymizer) {
             (AccessLevel::Headers, Some(anonymizer)) => {
-                anonymizer.show_headers(packet.data, dissection, frame);
+                anonymizer.show_headers(packet.data, dissection, out);
                 // Shown up to the last valid header, if there is any.
-                match (frame.is_empty(), dissection.deny) {
+                match (out.len() == before, dissection.deny) {
                     (true, reason) => Err(reason.unwrap_or(DenyReason::Malformed)),
                     (false, _) => Ok(()),
                 }
             }
             (AccessLevel::Anonymized, Some(anonymizer)) => {
-                match anonymizer.anonymize_dissected(packet.data, dissection, frame) {
+                match anonymizer.anonymize_dissected(packet.data, dissection, out) {
                     Outcome::Framed { .. } => Ok(()),
                     Outcome::Denied(reason) => Err(reason),
                 }

@@ -133,13 +133,13 @@ impl Job<'_> {
                 .map_err(|error| named_as(error, out))
                 .map(Some);
         }
-        match self.treat(input, length, &mut io::stdout().lock()) {
+        match self.treat(input, length, io::stdout()) {
             Err(ClientError::File { source, .. }) if source.kind() == ErrorKind::BrokenPipe => Ok(None),
             result => result.map(Some),
         }
     }
 
-    fn treat(&self, input: impl Read + Send, length: u64, out: &mut dyn Write) -> Result<Summary> {
+    fn treat(&self, input: impl Read + Send, length: u64, out: impl Write + Send) -> Result<Summary> {
         let reader = capture::reader(input, self.input)?;
         let mut bar = self.context.output.progress();
         let mut progress = |done| bar.to("treating", done, length, true);

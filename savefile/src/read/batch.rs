@@ -59,7 +59,7 @@ impl Batch {
 }
 
 impl<R: Read> Reader<R> {
-    /// Replaces what `batch` holds by the next packets: as many as one read of the stream gave, about 1 MiB of a
+    /// Replaces what `batch` holds by the next packets: as many as one read of the stream gave, about 256 KiB of a
     /// file. From a slow pipe that is what is there, so that nobody waits for a full batch.
     pub fn read_batch(&mut self, batch: &mut Batch) -> io::Result<Progress> {
         batch.places.clear();

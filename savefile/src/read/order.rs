@@ -23,6 +23,17 @@ impl Order {
         self.field(bytes, at, u64::from_le_bytes, u64::from_be_bytes)
     }
 
+    /// Four fields of four bytes.
+    #[inline]
+    pub fn words(self, bytes: &[u8; 16]) -> [u32; 4] {
+        let (words, _) = bytes.as_chunks();
+        let words = [words[0], words[1], words[2], words[3]];
+        match self {
+            Self::Little => words.map(u32::from_le_bytes),
+            Self::Big => words.map(u32::from_be_bytes),
+        }
+    }
+
     fn field<const N: usize, T>(
         self,
         bytes: &[u8],

@@ -51,15 +51,19 @@ impl Pcap {
     /// The next record.
     pub fn next<R: Read>(&self, window: &mut Window<R>) -> io::Result<Found> {
         let header = window.peek(self.record_header_bytes)?;
-        if header.is_empty() {
-            return Ok(Found::End);
-        }
-        if header.len() < self.record_header_bytes {
-            return Ok(Found::Truncated);
-        }
-        let field = |at| self.order.u32(header, at);
-        let ts_ns = u64::from(field(0)) * 1_000_000_000 + u64::from(field(4)) * self.unit_ns;
-        let (captured, wire_len) = (field(8) as usize, field(12));
+        let Some(fields) = header
+            .first_chunk::<16>()
+            .filter(|_| header.len() == self.record_header_bytes)
+        else {
+            return Ok(if header.is_empty() {
+                Found::End
+            } else {
+                Found::Truncated
+            });
+        };
+        let [seconds, fraction, captured, wire_len] = self.order.words(fields);
+        let ts_ns = u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * self.unit_ns;
+        let captured = captured as usize;
         if captured > MAX_PACKET_BYTES {
             return Ok(Found::Corrupt);
         }

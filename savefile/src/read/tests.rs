@@ -199,12 +199,13 @@ fn batches_hold_the_same_packets_however_the_bytes_come() {
 
 #[test]
 fn a_packet_that_was_peeked_stands_at_the_head_of_the_batch() {
-    let bytes = written(Writing::PcapUs, &rows());
+    let rows = &rows()[..4];
+    let bytes = written(Writing::PcapUs, rows);
     let mut reader = Reader::new(&bytes[..]).unwrap();
     assert!(matches!(reader.peek().unwrap(), Record::Packet(..)));
     let mut batch = Batch::default();
     reader.read_batch(&mut batch).unwrap();
-    assert_eq!(batch.len(), rows().len());
+    assert_eq!(batch.len(), rows.len());
 }
 
 #[test]

@@ -20,6 +20,9 @@ const NANOSECONDS: u8 = 9;
 /// Largest text of an option, bytes: its length has 16 bits.
 const MAX_OPTION_BYTES: usize = u16::MAX as usize;
 const NS_PER_S: u64 = 1_000_000_000;
+/// Before a packet's bytes.
+const PCAP_HEAD_BYTES: usize = 16;
+const PCAPNG_HEAD_BYTES: usize = 28;
 
 /// The unit of pcap's time stamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,28 +102,61 @@ impl Encoder {
     /// A packet of an interface that was declared. A wire length below the captured one, which readers refuse,
     /// is raised to it.
     pub fn packet(self, out: &mut Vec<u8>, interface: u32, packet: &Packet<'_>) -> Result<(), WriteError> {
-        let captured = packet.data.len() as u32;
-        let wire_len = packet.wire_len.max(captured);
-        let (seconds, ns) = (packet.ts_ns / NS_PER_S, (packet.ts_ns % NS_PER_S) as u32);
+        let start = self.open(out);
+        out.extend_from_slice(packet.data);
+        self.close(out, start, interface, packet.ts_ns, packet.wire_len)
+    }
+
+    /// Begins a packet whose bytes the caller appends; gives the place that [`Encoder::close`] wants. Who has no bytes
+    /// cuts `out` off there.
+    pub fn open(self, out: &mut Vec<u8>) -> usize {
+        let start = out.len();
+        match self {
+            Self::Pcap(_) => out.extend_from_slice(&[0; PCAP_HEAD_BYTES]),
+            Self::Pcapng => out.extend_from_slice(&[0; PCAPNG_HEAD_BYTES]),
+        }
+        start
+    }
+
+    /// Ends the packet that was begun at `start`: everything behind its head is its bytes. As [`Encoder::packet`].
+    pub fn close(
+        self,
+        out: &mut Vec<u8>,
+        start: usize,
+        interface: u32,
+        ts_ns: u64,
+        wire_len: u32,
+    ) -> Result<(), WriteError> {
+        let (seconds, ns) = (ts_ns / NS_PER_S, (ts_ns % NS_PER_S) as u32);
         match self {
             Self::Pcap(resolution) => {
+                let captured = (out.len() - start - PCAP_HEAD_BYTES) as u32;
                 let seconds = u32::try_from(seconds).map_err(|_| WriteError::Time)?;
                 let fraction = match resolution {
                     Resolution::Microseconds => ns / 1000,
                     Resolution::Nanoseconds => ns,
                 };
-                out.extend(words([seconds, fraction, captured, wire_len]).as_flattened());
-                out.extend_from_slice(packet.data);
+                let head = words([seconds, fraction, captured, wire_len.max(captured)]);
+                out[start..start + PCAP_HEAD_BYTES].copy_from_slice(head.as_flattened());
             }
             Self::Pcapng => {
-                let padded = packet.data.len().next_multiple_of(4);
-                let length = (32 + padded) as u32;
-                let (high, low) = ((packet.ts_ns >> 32) as u32, packet.ts_ns as u32);
-                let head = [ENHANCED_PACKET, length, interface, high, low, captured, wire_len];
-                out.extend(words(head).as_flattened());
-                out.extend_from_slice(packet.data);
-                out.extend(&[0; 3][..padded - packet.data.len()]);
-                out.extend(length.to_le_bytes());
+                let captured = out.len() - start - PCAPNG_HEAD_BYTES;
+                let padding = captured.next_multiple_of(4) - captured;
+                let length = (PCAPNG_HEAD_BYTES + captured + padding + 4) as u32;
+                let captured = captured as u32;
+                let (high, low) = ((ts_ns >> 32) as u32, ts_ns as u32);
+                let head = [
+                    ENHANCED_PACKET,
+                    length,
+                    interface,
+                    high,
+                    low,
+                    captured,
+                    wire_len.max(captured),
+                ];
+                out[start..start + PCAPNG_HEAD_BYTES].copy_from_slice(words(head).as_flattened());
+                out.extend_from_slice(&[0; 3][..padding]);
+                out.extend_from_slice(&length.to_le_bytes());
             }
         }
         Ok(())

@@ -46,7 +46,9 @@ pub fn tcpdump_filter(trace: &Path, filter: &str, scratch: &Path) -> Result<Cost
 
 /// `cp`: the limit of everything that reads a file and writes one.
 pub fn cp(trace: &Path, scratch: &Path) -> Result<Cost, String> {
-    measure::command(Command::new("cp").arg(trace).arg(scratch.join("copy")))
+    let out = scratch.join("copy");
+    clear(&out);
+    measure::command(Command::new("cp").arg(trace).arg(&out))
 }
 
 /// A copy of the trace that libtrace does not abort on.
@@ -66,11 +68,17 @@ pub fn traceanon(trimmed: &Path, scratch: &Path) -> Result<Cost, String> {
     found("traceanon")?;
     let uri = |path: &Path| format!("pcapfile:{}", path.display());
     let mut command = Command::new("traceanon");
+    let out = scratch.join("traceanon.pcap");
+    clear(&out);
     command.args(["-s", "-d", "-c", TRACEANON_KEY]);
-    command
-        .arg(uri(trimmed))
-        .arg(uri(&scratch.join("traceanon.pcap")));
+    command.arg(uri(trimmed)).arg(uri(&out));
     measure::command(&mut command)
+}
+
+/// Removes what a round before wrote: giving its pages back would cost the next round's program processor time.
+pub fn clear(out: &Path) {
+    // It need not be there.
+    let _ = std::fs::remove_file(out);
 }
 
 /// `lz4 -1`: size of the capture compressed, bytes.

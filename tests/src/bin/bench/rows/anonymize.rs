@@ -163,9 +163,10 @@ impl Tool {
     }
 
     fn on(&self, trace: &Path) -> Result<Command, String> {
+        peers::clear(&self.out);
         let mut command = Command::new(program("como")?);
         command
-            .args(["anonymize", "--level", "anonymized", "--force", "--key-file"])
+            .args(["anonymize", "--level", "anonymized", "--key-file"])
             .args([self.key.as_path(), trace, self.out.as_path()]);
         Ok(command)
     }
