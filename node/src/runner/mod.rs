@@ -214,7 +214,7 @@ fn consume(
             }
             (Feed::End, _) => return Ok(()),
             (Feed::View(view), Work::Module(runner)) => {
-                output.count_packets(view.len());
+                output.count_packets(view.len() as u64);
                 known.tell(runner, view.columns.ts_ns.iter().copied().max().unwrap_or(0));
                 let mut emitted = Vec::new();
                 runner
@@ -223,14 +223,11 @@ fn consume(
                 output.intervals(emitted)?;
             }
             (Feed::View(view), Work::Packets) => output.packets(&view)?,
-            (Feed::Tick(now_ns), Work::Module(runner)) => {
-                known.tell(runner, now_ns);
-                let mut emitted = Vec::new();
-                runner
-                    .advance(now_ns, &mut |rows| emitted.push(rows))
-                    .map_err(fault)?;
-                output.intervals(emitted)?;
+            (Feed::Passed { now_ns, packets }, Work::Module(runner)) => {
+                output.count_packets(packets);
+                advance(runner, now_ns, &mut known, output)?;
             }
+            (Feed::Tick(now_ns), Work::Module(runner)) => advance(runner, now_ns, &mut known, output)?,
             (Feed::Gap(gap), work) => {
                 if let Work::Module(runner) = work {
                     runner.gap(gap.from_ns, gap.to_ns);
@@ -248,9 +245,24 @@ fn consume(
             ) => {
                 output.stored_rows(from_ns, to_ns, complete, &rows)?;
             }
-            (Feed::Tick(_) | Feed::Rows { .. } | Feed::View(_), _) => {}
+            (Feed::Tick(_) | Feed::Passed { .. } | Feed::Rows { .. } | Feed::View(_), _) => {}
         }
     }
+}
+
+/// Time has reached `now_ns` without a packet for the module.
+fn advance(
+    runner: &mut IntervalRunner,
+    now_ns: u64,
+    known: &mut KnownGaps,
+    output: &mut Output,
+) -> Result<(), RunnerError> {
+    known.tell(runner, now_ns);
+    let mut emitted = Vec::new();
+    runner
+        .advance(now_ns, &mut |rows| emitted.push(rows))
+        .map_err(fault)?;
+    output.intervals(emitted)
 }
 
 fn await_signature(commands: &mut LinkReceiver) -> Result<Signature, RunnerError> {

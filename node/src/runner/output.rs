@@ -49,9 +49,9 @@ impl Output {
         Ok(output)
     }
 
-    /// Packets that a module saw.
-    pub fn count_packets(&mut self, count: usize) {
-        self.end.packets += count as u64;
+    /// Packets that a module's filter was asked for, whether or not they had to be read for it.
+    pub fn count_packets(&mut self, count: u64) {
+        self.end.packets += count;
     }
 
     /// Rows of finished intervals, with the interval's start as their first column.
