@@ -379,6 +379,8 @@ struct RunnerStart {
   }
   header     @3 :Data;       # dataset header: a dataset_capnp Header message, decided by the supervisor
   recipients @4 :List(Data); # X-Wing public keys
+  everyNs    @6 :UInt64;     # module, records: intervals are combined to this length; 0: they stay
+  stored     @7 :ModuleRun;  # records of a module: it loads them, and merges them where its schema says so
 }
 
 struct Statement {

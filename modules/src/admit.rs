@@ -14,6 +14,7 @@ use crate::error::ModuleError;
 use crate::fault::Fault;
 use crate::limits::*;
 use crate::manifest::{Manifest, Merge};
+use crate::merge::Interval;
 use crate::runtime::{Compiled, Instance};
 use crate::table_area::TableArea;
 
@@ -86,10 +87,22 @@ impl AdmittedModule {
         Ok(Instance::start(&self.compiled, self.manifest(), &args)?)
     }
 
-    /// A first run, without a packet: `init` with the default arguments, then `store`. A module that does
-    /// not survive it is not worth installing.
+    /// A first run, without a packet: `init` with the default arguments, `store`, and what it has of `merge` and `load`.
+    /// A module that does not survive it is not worth installing.
     pub fn trial(&self) -> Result<(), StartError> {
-        self.instantiate(&[])?.store()?;
+        let mut instance = self.instantiate(&[])?;
+        let table = instance.store()?;
+        let interval = Interval {
+            start_ns: 0,
+            length_ns: self.manifest().interval_ns,
+        };
+        if instance.has_merge() {
+            instance.merge(interval, &table)?;
+            instance.store()?;
+        }
+        if self.has_load {
+            instance.load(interval, &table)?;
+        }
         Ok(())
     }
 }

@@ -411,6 +411,11 @@ impl Instance {
         read.map_err(|kind| self.stop(callback, kind))
     }
 
+    /// Whether the guest has a `merge`.
+    pub(crate) fn has_merge(&self) -> bool {
+        self.tables.as_ref().is_some_and(|tables| tables.merge.is_some())
+    }
+
     /// Hands over a table that was stored before, in its parts; what they come to is what the next `store` gives. The
     /// table is of the manifest's schema.
     pub(crate) fn merge(&mut self, interval: Interval, table: &Rows) -> Result<(), Fault> {

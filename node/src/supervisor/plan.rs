@@ -141,6 +141,7 @@ impl Supervisor {
                 module,
                 arguments,
                 audience,
+                every_ns,
                 ..
             } => {
                 let manifest = &module.manifest;
@@ -156,6 +157,7 @@ impl Supervisor {
                     release: manifest.release,
                     hash_hex: hex::encode(manifest.wasm_sha256),
                     args: arguments.clone(),
+                    interval_ns: manifest.interval_ns.max(*every_ns),
                 };
                 (Kind::Table, table(columns), Some(reference), audience.clone())
             }
@@ -293,15 +295,23 @@ impl Supervisor {
                 // The reader computes the host's tables itself, and sends rows.
                 Work::Trace { .. } if job.is_table() => start.set_records(()),
                 Work::Trace { .. } => start.set_packets(()),
-                Work::Query { .. } if stored => start.set_records(()),
                 Work::Query {
                     module,
                     arguments,
                     audience,
+                    every_ns,
                     ..
                 } => {
+                    start.set_every_ns(*every_ns);
                     let window = (job.window.from_ns, job.window.to_ns);
-                    fill_run(start.init_module(), module, 0, arguments, audience, window);
+                    let run = match stored {
+                        true => {
+                            start.set_records(());
+                            start.init_stored()
+                        }
+                        false => start.init_module(),
+                    };
+                    fill_run(run, module, 0, arguments, audience, window);
                 }
             }
         })
