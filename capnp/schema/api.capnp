@@ -59,6 +59,7 @@ struct Query {
   toNs      @6 :UInt64;
   explain   @7 :Bool;  # decide and estimate only
   fresh     @8 :Bool;  # do not reuse stored records
+  everyNs   @9 :UInt64; # length of the intervals wanted, a multiple of the module's own; 0: the module's own
 }
 
 struct TraceDownload {

@@ -41,6 +41,7 @@ struct Module {
   release   @1 :UInt64;
   hash      @2 :Text;  # SHA-256 of the wasm, hex
   arguments @3 :List(Argument);
+  intervalNs @4 :UInt64; # length of the rows' intervals; 0: of the module's manifest
 }
 
 struct Argument {

@@ -277,7 +277,13 @@ struct Feed {
     tick @2 :UInt64;   # packet (or wall) time has reached this: intervals that end before it may be stored
     end  @3 :Void;
     rows @4 :Rows;     # reader -> runner where stored records are read
+    passed @5 :Passed; # reader -> runner: packets that were not read, since the module's own filter passes none of them
   }
+}
+
+struct Passed {
+  nowNs   @0 :UInt64;  # the latest of them
+  packets @1 :UInt64;
 }
 
 struct Rows {
@@ -325,6 +331,7 @@ struct ReaderStart {
   cut        @14 :Bool;              # drop packets outside the window here; else the module's runner does
   tables     @15 :Bool;              # at coarse and aggregate: rows of the host's own tables instead of views
   indexFilters @16 :List(IndexFilter); # an epoch that is not listed: its segments are scanned
+  intervalNs @17 :UInt64;            # not 0: indexFilters are of the module's own filter, and its intervals are this long
 }
 
 # The filter in the node's own pseudonyms of one mapping epoch, in which the index is written. It may pass more.
@@ -372,6 +379,8 @@ struct RunnerStart {
   }
   header     @3 :Data;       # dataset header: a dataset_capnp Header message, decided by the supervisor
   recipients @4 :List(Data); # X-Wing public keys
+  everyNs    @6 :UInt64;     # module, records: intervals are combined to this length; 0: they stay
+  stored     @7 :ModuleRun;  # records of a module: it loads them, and merges them where its schema says so
 }
 
 struct Statement {

@@ -183,6 +183,9 @@ pub struct ModuleTest {
     /// Draw a column instead: by key, and over time
     #[arg(long, value_name = "COLUMN")]
     pub plot: Option<String>,
+    /// Combine the module's intervals into longer ones, e.g. 1m: a multiple of its own
+    #[arg(long, value_name = "SPAN")]
+    pub every: Option<Span>,
     /// Rows of the table to show [default: 20; with --json 100000]
     #[arg(long, value_name = "N")]
     pub rows: Option<usize>,
@@ -282,6 +285,9 @@ pub struct Query {
     /// Argument of the module; may be repeated
     #[arg(long = "arg", value_name = "NAME=NUMBER")]
     pub arguments: Vec<Argument>,
+    /// Combine the module's intervals into longer ones, e.g. 1m: a multiple of its own
+    #[arg(long, value_name = "SPAN")]
+    pub every: Option<Span>,
     /// Compute again: do not reuse stored records
     #[arg(long)]
     pub fresh: bool,
@@ -342,6 +348,8 @@ pub enum DatasetCommand {
     Verify(DatasetVerify),
     /// Open a dataset into a file, or into a pipe with `-o -`
     Open(DatasetOpen),
+    /// Make one table of several: of other windows, or of other nodes
+    Merge(DatasetMerge),
     /// Draw a table dataset in the terminal
     Plot(DatasetPlot),
 }
@@ -372,6 +380,26 @@ pub struct DatasetOpen {
     #[command(flatten)]
     pub dataset: DatasetFile,
     /// Format to write
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub to: Format,
+    /// File to write, or `-` for stdout
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: PathBuf,
+}
+
+/// `como dataset merge`
+#[derive(Debug, Args)]
+pub struct DatasetMerge {
+    /// The datasets (.como): tables of one module, with the same arguments
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Combine their intervals into longer ones, e.g. 1m: a multiple of theirs
+    #[arg(long, value_name = "SPAN")]
+    pub every: Option<Span>,
+    /// The module that made them, where its own `merge` merges: its folder, .wasm file or .cmod file
+    #[arg(long, value_name = "MODULE", value_hint = ValueHint::AnyPath)]
+    pub module: Option<PathBuf>,
+    /// Format to write: csv, jsonl or parquet
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub to: Format,
     /// File to write, or `-` for stdout

@@ -17,6 +17,7 @@ pub mod exit;
 pub mod head;
 pub mod keys;
 pub mod local;
+pub mod merged;
 pub mod output;
 pub mod plot;
 pub mod profile;

@@ -74,6 +74,8 @@ pub struct Query {
     pub explain: bool,
     /// Do not reuse stored records.
     pub fresh: bool,
+    /// Length of the intervals wanted, ns; 0: the module's own.
+    pub every_ns: u64,
 }
 
 /// A trace download.
@@ -162,6 +164,7 @@ fn set_query(mut builder: api_capnp::query::Builder<'_>, query: &Query) {
     builder.set_to_ns(query.to_ns);
     builder.set_explain(query.explain);
     builder.set_fresh(query.fresh);
+    builder.set_every_ns(query.every_ns);
 }
 
 fn set_module(mut builder: api_capnp::module_ref::Builder<'_>, module: &ModuleRef) {
@@ -224,6 +227,7 @@ mod tests {
             to_ns: 9,
             explain: false,
             fresh: true,
+            every_ns: 60,
         };
         let (request, key_id, signature) = signed(&Ask::Query(query), &key);
         assert_eq!(key_id, key.verifying_key().key_id());
@@ -255,6 +259,7 @@ mod tests {
             (2, 5, 9)
         );
         assert!(query.get_fresh() && !query.get_explain());
+        assert_eq!(query.get_every_ns(), 60);
     }
 
     #[test]

@@ -185,6 +185,46 @@ fn open_writes_other_formats_to_files_and_pipes() {
 }
 
 #[test]
+fn merge_adds_up_datasets_and_intervals() {
+    let desk = Desk::new();
+    let merge = |args: &[&str]| {
+        let args = [&["dataset", "merge", "d.como"], args, &["--to", "csv", "-o", "-"]].concat();
+        desk.prints(&args)
+    };
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let twice = lines(&merge(&["d.como"]));
+    assert_eq!(twice.len(), 11, "{twice:?}");
+    assert!(
+        twice[1].ends_with(",53,200") && twice[2].ends_with(",443,10000"),
+        "{twice:?}"
+    );
+    // 2023-11-14T22:13:20Z and four seconds more.
+    let every = lines(&merge(&["d.como", "--every", "10s"]));
+    assert_eq!(every.len(), 3, "{every:?}");
+    assert!(
+        every[1].contains("22:13:20") && every[1].ends_with(",53,1000"),
+        "{every:?}"
+    );
+    assert!(every[2].ends_with(",443,50000"), "{every:?}");
+    let halves = lines(&merge(&["--every", "3s"]));
+    assert_eq!(
+        halves.len(),
+        1 + 2 * 3,
+        "intervals begin at multiples since 1970: {halves:?}"
+    );
+
+    desk.prints(&["dataset", "merge", "d.como", "--to", "parquet", "-o", "m.parquet"]);
+    assert!(
+        std::fs::read(desk.path("m.parquet"))
+            .unwrap()
+            .starts_with(b"PAR1")
+    );
+    let output = desk.como(&["dataset", "merge", "d.como", "--to", "pcapng", "-o", "m.pcapng"]);
+    assert_eq!(output.status.code(), Some(2), "rows are no packets");
+    assert!(!desk.path("m.pcapng").exists());
+}
+
+#[test]
 fn another_s_keys_open_nothing() {
     let desk = Desk::new();
     Bundle::create(&desk.path("others"), &"spiffe://c/uni/bob".parse().unwrap()).unwrap();

@@ -65,11 +65,34 @@ fn what_is_missing_to_build_is_named_with_how_to_get_it() {
     assert!(words.contains(&format!("rustup target add {TARGET}")), "{words}");
 }
 
+/// Whether guests can be compiled here; says so where not.
+fn has_target() -> bool {
+    let libraries = run(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]));
+    let has_it = Path::new(libraries.trim()).is_dir();
+    if !has_it {
+        eprintln!("not run: `rustup target add {TARGET}` is missing");
+    }
+    has_it
+}
+
+#[test]
+fn a_standard_module_is_built_in_its_folder() {
+    if !has_target() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../modules/standard/packet-sizes");
+    let mut como = Command::new(env!("CARGO_BIN_EXE_como"));
+    como.args(["--json", "module", "build"]).arg(folder);
+    como.env("CARGO_NET_OFFLINE", "true")
+        .env("CARGO_TARGET_DIR", dir.path());
+    let told: serde_json::Value = serde_json::from_str(&run(&mut como)).unwrap();
+    assert_eq!(told["name"], "packet-sizes");
+}
+
 #[test]
 fn a_new_module_passes_its_tests_and_is_admitted() {
-    let libraries = run(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]));
-    if !Path::new(libraries.trim()).is_dir() {
-        eprintln!("not run: `rustup target add {TARGET}` is missing");
+    if !has_target() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -110,15 +133,26 @@ fn a_new_module_passes_its_tests_and_is_admitted() {
     let admitted = como_modules::VerifiedModule::from_supervisor(&signed).unwrap();
     admitted.admit().unwrap();
 
-    // What does not compile is told by the compiler, and what a node would refuse by its own words.
-    let config = module.join(".cargo/config.toml");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace("2097152", "2162688")).unwrap();
-    let refused = failed(como().args(["module", "build", "big-packets"]), &built);
+    // Its memory is what the manifest says, and nothing else has to say it; code of before has another one.
+    let older = dir.path().join("older.wasm");
+    std::fs::copy(&wasm, &older).unwrap();
+    let manifest = module.join("module.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("memory_kib = 2048", "memory_kib = 2112")).unwrap();
+    offline(como().args(["module", "build", "big-packets"]));
+    let mut test = como();
+    test.args(["module", "test"])
+        .arg(&older)
+        .arg("--manifest")
+        .arg(&manifest)
+        .args(["--pcap", "none.pcap"]);
+    let refused = failed(&mut test, &built);
     assert!(
-        refused.contains("it has 2162688 bytes, the manifest says 2097152"),
+        refused.contains("it has 2097152 bytes, the manifest says 2162688"),
         "{refused}"
     );
+
+    // What does not compile is told by the compiler.
     std::fs::write(module.join("src/lib.rs"), "fn broken(").unwrap();
     let refused = failed(como().args(["module", "build", "big-packets"]), &built);
     assert!(refused.contains("src/lib.rs:1"), "{refused}");

@@ -351,6 +351,11 @@ impl Batch {
         })
     }
 
+    /// Appends all rows of a batch of the same schema. Panics where it has columns of other kinds.
+    pub fn append(&mut self, from: &Self) {
+        self.extend(from, 0..from.rows());
+    }
+
     /// Appends some rows of a batch of the same schema.
     pub(crate) fn extend(&mut self, from: &Self, rows: Range<usize>) {
         for (to, from) in self.columns.iter_mut().zip(&from.columns) {

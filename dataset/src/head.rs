@@ -287,6 +287,7 @@ fn build_header(header: &Header, salt: &[u8; 32]) -> Vec<u8> {
         to.set_name(module.name.as_str());
         to.set_release(module.release);
         to.set_hash(module.hash_hex.as_str());
+        to.set_interval_ns(module.interval_ns);
         let mut args = to.init_arguments(module.args.len() as u32);
         for (i, (name, value)) in module.args.iter().enumerate() {
             let mut arg = args.reborrow().get(i as u32);
@@ -407,6 +408,7 @@ fn decode_module(from: schema::module::Reader<'_>) -> Result<ModuleRef, capnp::E
         release: from.get_release(),
         hash_hex: codec::text(from.get_hash()?)?,
         args,
+        interval_ns: from.get_interval_ns(),
     })
 }
 

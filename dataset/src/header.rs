@@ -62,6 +62,8 @@ pub struct ModuleRef {
     pub hash_hex: String,
     /// Its arguments, by name.
     pub args: Vec<(String, i64)>,
+    /// Length of the intervals that rows are of, ns; 0: that of its manifest.
+    pub interval_ns: u64,
 }
 
 /// Shape of the content.

@@ -13,8 +13,10 @@ use crate::envelope::VerifiedModule;
 use crate::error::ModuleError;
 use crate::fault::Fault;
 use crate::limits::*;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Merge};
+use crate::merge::Interval;
 use crate::runtime::{Compiled, Instance};
+use crate::table_area::TableArea;
 
 /// Functions that every guest exports: name, parameters, results.
 const REQUIRED: [(&str, &[ValType], &[ValType]); 6] = [
@@ -25,11 +27,14 @@ const REQUIRED: [(&str, &[ValType], &[ValType]); 6] = [
     ("update", &[ValType::I32], &[ValType::I32]),
     ("store", &[], &[ValType::I32]),
 ];
-/// Functions that a guest may export.
+/// Functions that a guest may export; either of them needs [`TABLE`] too.
 const OPTIONAL: [(&str, &[ValType], &[ValType]); 2] = [
     ("merge", &[ValType::I32], &[ValType::I32]),
     ("load", &[ValType::I32], &[ValType::I32]),
 ];
+
+/// Where rows are laid down for `merge` and `load`.
+const TABLE: (&str, &[ValType], &[ValType]) = ("como_table", &[], &[ValType::I32]);
 
 /// Code that passed every check and is translated, ready to be started any number of times.
 #[derive(Clone)]
@@ -37,6 +42,7 @@ pub struct AdmittedModule {
     verified: VerifiedModule,
     compiled: Arc<Compiled>,
     filter: Filter,
+    has_load: bool,
 }
 
 impl VerifiedModule {
@@ -44,11 +50,12 @@ impl VerifiedModule {
     pub fn admit(&self) -> Result<AdmittedModule, ModuleError> {
         let filter = Filter::parse(&self.manifest().filter)
             .map_err(|e| ModuleError::manifest("filter", e.to_string()))?;
-        let widest_locals_bytes = check(self.wasm(), self.manifest())?;
+        let found = check(self.wasm(), self.manifest())?;
         Ok(AdmittedModule {
             verified: self.clone(),
-            compiled: Arc::new(Compiled::new(self.wasm(), widest_locals_bytes)?),
+            compiled: Arc::new(Compiled::new(self.wasm(), found.widest_locals_bytes)?),
             filter,
+            has_load: found.has_load,
         })
     }
 }
@@ -69,16 +76,33 @@ impl AdmittedModule {
         &self.filter
     }
 
+    /// Whether it has a `load`, which every answer goes through.
+    pub fn has_load(&self) -> bool {
+        self.has_load
+    }
+
     /// Starts an instance. `args` are those that a query sets; the others have the manifest's defaults.
     pub fn instantiate(&self, args: &[(String, i64)]) -> Result<Instance, StartError> {
         let args = self.manifest().resolve_args(args)?;
         Ok(Instance::start(&self.compiled, self.manifest(), &args)?)
     }
 
-    /// A first run, without a packet: `init` with the default arguments, then `store`. A module that does
-    /// not survive it is not worth installing.
+    /// A first run, without a packet: `init` with the default arguments, `store`, and what it has of `merge` and `load`.
+    /// A module that does not survive it is not worth installing.
     pub fn trial(&self) -> Result<(), StartError> {
-        self.instantiate(&[])?.store()?;
+        let mut instance = self.instantiate(&[])?;
+        let table = instance.store()?;
+        let interval = Interval {
+            start_ns: 0,
+            length_ns: self.manifest().interval_ns,
+        };
+        if instance.has_merge() {
+            instance.merge(interval, &table)?;
+            instance.store()?;
+        }
+        if self.has_load {
+            instance.load(interval, &table)?;
+        }
         Ok(())
     }
 }
@@ -118,8 +142,15 @@ struct Parts {
     widest_locals_bytes: u32,
 }
 
-/// Checks every rule. Gives the bytes of locals of the function that has most of them: what a call may cost.
-fn check(wasm: &[u8], manifest: &Manifest) -> Result<u32, ModuleError> {
+/// What checking found out.
+struct Found {
+    /// Bytes of locals of the function that has most of them: what a call may cost.
+    widest_locals_bytes: u32,
+    has_load: bool,
+}
+
+/// Checks every rule.
+fn check(wasm: &[u8], manifest: &Manifest) -> Result<Found, ModuleError> {
     let mut parts = Parts::default();
     for payload in Parser::new(0).parse_all(wasm) {
         parts.section(payload.map_err(invalid)?)?;
@@ -129,8 +160,10 @@ fn check(wasm: &[u8], manifest: &Manifest) -> Result<u32, ModuleError> {
         .validate_all(wasm)
         .map_err(invalid)?;
     parts.check_memory(manifest)?;
-    parts.check_exports()?;
-    Ok(parts.widest_locals_bytes)
+    Ok(Found {
+        has_load: parts.check_exports(manifest)?,
+        widest_locals_bytes: parts.widest_locals_bytes,
+    })
 }
 
 impl Parts {
@@ -258,7 +291,8 @@ impl Parts {
         Ok(())
     }
 
-    fn check_exports(&self) -> Result<(), ModuleError> {
+    /// Whether there is a `load`.
+    fn check_exports(&self, manifest: &Manifest) -> Result<bool, ModuleError> {
         match self.exports.iter().find(|(name, ..)| name == "memory") {
             Some((_, ExternalKind::Memory, _)) => {}
             Some(_) => return Err(export("memory", "is not a memory")),
@@ -269,10 +303,30 @@ impl Parts {
                 return Err(export(name, "is missing"));
             }
         }
-        for (name, params, results) in OPTIONAL {
-            self.check_function(name, params, results)?;
+        let [merge, load] =
+            OPTIONAL.map(|(name, params, results)| self.check_function(name, params, results));
+        let (merge, load) = (merge?, load?);
+        let (table, params, results) = TABLE;
+        if (merge || load) && !self.check_function(table, params, results)? {
+            return Err(export(
+                table,
+                "is missing: `merge` and `load` are handed rows there",
+            ));
         }
-        Ok(())
+        let named = if merge { "merge" } else { "load" };
+        if (merge || load) && TableArea::new(&manifest.schema).is_none() {
+            return Err(export(
+                named,
+                "cannot be handed rows with a column of kind bytes or text",
+            ));
+        }
+        if !merge && manifest.schema.iter().any(|column| column.merge == Merge::Guest) {
+            return Err(export(
+                "merge",
+                "is missing, and a column of the schema is merged by the guest",
+            ));
+        }
+        Ok(load)
     }
 
     /// Whether the export is there; an error where it is of another type.

@@ -9,7 +9,7 @@ pub enum ModuleError {
     // The developer acts: the file.
     /// The file is larger than a node reads.
     #[error(
-        "the module is {bytes} bytes, the limit is {limit}\nmake it smaller: build with `--profile guest`, strip names, drop tables that can be computed"
+        "the module is {bytes} bytes, the limit is {limit}\nmake it smaller: build it optimised for size, strip names, drop tables that can be computed"
     )]
     TooLarge {
         /// Size found.

@@ -26,6 +26,10 @@ pub enum Callback {
     Update,
     /// `store`.
     Store,
+    /// `merge`.
+    Merge,
+    /// `load`.
+    Load,
 }
 
 impl std::fmt::Display for Callback {
@@ -35,6 +39,8 @@ impl std::fmt::Display for Callback {
             Callback::Init => "init",
             Callback::Update => "update",
             Callback::Store => "store",
+            Callback::Merge => "merge",
+            Callback::Load => "load",
         })
     }
 }

@@ -9,6 +9,7 @@
 //! and only `runtime.rs` knows the WebAssembly engine.
 
 mod admit;
+mod answer;
 mod arena;
 mod envelope;
 mod error;
@@ -16,13 +17,16 @@ mod fault;
 mod interval;
 pub mod limits;
 mod manifest;
+pub mod merge;
 mod module_toml;
 mod output;
 mod revocation;
 mod runtime;
+mod table_area;
 pub mod tables;
 
 pub use admit::{AdmittedModule, StartError};
+pub use answer::Answer;
 pub use envelope::{
     KnownRelease, MAGIC, MANIFEST_TYPE, SignedModule, Trust, TrustedDeveloper, VerifiedModule,
 };

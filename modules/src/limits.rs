@@ -21,7 +21,7 @@ pub const FUNCTIONS_MAX: u32 = 4096;
 pub const FUNCTION_BODY_MAX_BYTES: usize = 256 << 10;
 /// Local variables of one function: 12 bytes of code can ask for thousands.
 pub const FUNCTION_LOCALS_MAX: u32 = 2000;
-/// Exports of a guest: the ABI has nine.
+/// Exports of a guest: the ABI has ten.
 pub const EXPORTS_MAX: u32 = 64;
 /// Nested calls inside a guest.
 pub const RECURSION_MAX_CALLS: usize = 256;
@@ -41,6 +41,12 @@ pub const COLUMN_ALIGN_BYTES: usize = 16;
 pub const OUTPUT_MAX_ROWS: usize = 65_536;
 /// Bytes that one `store` may return.
 pub const OUTPUT_MAX_BYTES: usize = 4 << 20;
+/// Rows of a table per call of `merge` or `load`.
+pub const TABLE_AREA_MAX_ROWS: usize = 1024;
+/// Start of the table area: the header of a part of a table, in bytes.
+pub const TABLE_HEADER_BYTES: usize = 64;
+/// Rows that one `load` of a whole table may return, all its calls together, and rows of a merged table.
+pub const MERGED_MAX_ROWS: usize = 1 << 20;
 /// Columns of an output schema.
 pub const OUTPUT_MAX_COLUMNS: usize = 64;
 /// Arguments of a module.

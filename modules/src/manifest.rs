@@ -109,6 +109,14 @@ impl Merge {
         (Merge::Guest, "guest"),
     ];
 
+    /// The rule of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(rule, _)| *rule)
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         Self::ALL
@@ -361,6 +369,17 @@ impl Manifest {
                 return Err(ModuleError::manifest(
                     "schema",
                     format!("column name `{}` is taken", column.name),
+                ));
+            }
+            if !column.merge.fits(column.kind) {
+                return Err(ModuleError::manifest(
+                    "schema",
+                    format!(
+                        "column `{}` of kind {} cannot be merged by `{}`",
+                        column.name,
+                        column.kind.name(),
+                        column.merge.name()
+                    ),
                 ));
             }
             for value in [&column.unit, &column.description] {

@@ -2,6 +2,7 @@
 //! Owns the sandbox's settings, budgets and every access to guest memory; must never see a packet of
 //! another level than the manifest's, and hands out nothing but checked rows and faults.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,8 +18,10 @@ use crate::error::ModuleError;
 use crate::fault::{Callback, Fault, FaultKind};
 use crate::limits::*;
 use crate::manifest::{ABI_VERSION, Manifest};
+use crate::merge::Interval;
 use crate::output::{self, Rows};
 use crate::revocation::hex;
+use crate::table_area::TableArea;
 
 /// Code that wasmi has validated and translated. Each module has an engine of its own, so that its code is
 /// freed with it.
@@ -96,6 +99,15 @@ pub struct Usage {
     pub memory_bytes: u64,
 }
 
+/// What a guest has for rows of earlier tables.
+#[derive(Clone)]
+struct Tables {
+    merge: Option<TypedFunc<i32, i32>>,
+    load: Option<TypedFunc<i32, i32>>,
+    area: TableArea,
+    at: usize,
+}
+
 /// A running guest: one module, one set of arguments, one level, one audience.
 ///
 /// Packets are collected into full batches, whatever the size of the views they come in: `update` sees the
@@ -106,6 +118,7 @@ pub struct Instance {
     memory: Memory,
     update: TypedFunc<i32, i32>,
     store_fn: TypedFunc<(), i32>,
+    tables: Option<Tables>,
     layout: ArenaLayout,
     arena: usize,
     output: usize,
@@ -161,7 +174,25 @@ impl Instance {
         let arena = call(&mut store, "como_arena")? as u32 as usize;
         let output = call(&mut store, "como_output")? as u32 as usize;
         let layout = ArenaLayout::new(&manifest.columns, manifest.wants_frames);
-        check_arena(arena, &layout, memory.data(&store).len()).map_err(fault)?;
+        check_area("como_arena", arena, layout.bytes, memory.data(&store).len()).map_err(fault)?;
+        let (merge, load) = (
+            optional(&guest, &store, "merge"),
+            optional(&guest, &store, "load"),
+        );
+        let area = TableArea::new(&manifest.schema).filter(|_| merge.is_some() || load.is_some());
+        let tables = match area {
+            None => None,
+            Some(area) => {
+                let at = call(&mut store, "como_table")? as u32 as usize;
+                check_area("como_table", at, area.bytes, memory.data(&store).len()).map_err(fault)?;
+                Some(Tables {
+                    merge,
+                    load,
+                    area,
+                    at,
+                })
+            }
+        };
         let update = guest
             .get_typed_func(&store, "update")
             .map_err(|_| missing("update"))?;
@@ -177,6 +208,7 @@ impl Instance {
             memory,
             update,
             store_fn,
+            tables,
             layout,
             arena,
             output,
@@ -364,15 +396,84 @@ impl Instance {
             store_fn.call(store, ())
         })?;
         self.usage.stores += 1;
-        let Ok(bytes) = usize::try_from(bytes) else {
-            return Err(self.stop(Callback::Store, FaultKind::GaveUp(bytes)));
-        };
-        let rows = self
-            .read_output(bytes)
-            .map_err(|kind| self.stop(Callback::Store, kind))?;
+        let rows = self.take_output(Callback::Store, bytes)?;
         self.usage.rows += rows.rows() as u64;
         self.usage.output_bytes += bytes as u64;
         Ok(rows)
+    }
+
+    /// The table of which a callback says that it left so many bytes of it.
+    fn take_output(&mut self, callback: Callback, bytes: i32) -> Result<Rows, Fault> {
+        let read = match usize::try_from(bytes) {
+            Ok(bytes) => self.read_output(bytes),
+            Err(_) => Err(FaultKind::GaveUp(bytes)),
+        };
+        read.map_err(|kind| self.stop(callback, kind))
+    }
+
+    /// Whether the guest has a `merge`.
+    pub(crate) fn has_merge(&self) -> bool {
+        self.tables.as_ref().is_some_and(|tables| tables.merge.is_some())
+    }
+
+    /// Hands over a table that was stored before, in its parts; what they come to is what the next `store` gives. The
+    /// table is of the manifest's schema.
+    pub(crate) fn merge(&mut self, interval: Interval, table: &Rows) -> Result<(), Fault> {
+        self.check_running()?;
+        let Some(tables) = self.tables.clone() else {
+            return Err(self.stop(Callback::Merge, absent("merge")));
+        };
+        let Some(merge) = tables.merge else {
+            return Err(self.stop(Callback::Merge, absent("merge")));
+        };
+        for part in TableArea::parts(table.rows()) {
+            let rows = part.len() as i32;
+            self.lay_down(&tables, interval, table, part);
+            let code = self.run(Callback::Merge, FUEL_PER_CALLBACK, |store| {
+                merge.call(store, rows)
+            })?;
+            self.gave_up(Callback::Merge, code)?;
+        }
+        Ok(())
+    }
+
+    /// Ends an interval of another length than the manifest's: that of tables which were merged.
+    pub(crate) fn store_of(&mut self, interval: Interval) -> Result<Rows, Fault> {
+        self.header.interval_start_ns = interval.start_ns;
+        self.header.interval_ns = interval.length_ns;
+        self.store()
+    }
+
+    /// Hands over a table of an answer, in its parts, and takes what it becomes. The table is of the manifest's schema.
+    pub(crate) fn load(&mut self, interval: Interval, table: &Rows) -> Result<Rows, Fault> {
+        self.check_running()?;
+        let Some(tables) = self.tables.clone() else {
+            return Err(self.stop(Callback::Load, absent("load")));
+        };
+        let Some(load) = tables.load else {
+            return Err(self.stop(Callback::Load, absent("load")));
+        };
+        let mut loaded: Option<Rows> = None;
+        for part in TableArea::parts(table.rows()) {
+            let rows = part.len() as i32;
+            self.lay_down(&tables, interval, table, part);
+            let bytes = self.run(Callback::Load, FUEL_PER_CALLBACK, |store| load.call(store, rows))?;
+            let more = self.take_output(Callback::Load, bytes)?;
+            match &mut loaded {
+                None => loaded = Some(more),
+                Some(loaded) if loaded.rows() + more.rows() > MERGED_MAX_ROWS => {
+                    let what = format!("more than {MERGED_MAX_ROWS} rows of one table");
+                    return Err(self.stop(Callback::Load, FaultKind::BadOutput(what)));
+                }
+                Some(loaded) => loaded.append(&more),
+            }
+        }
+        Ok(loaded.unwrap_or_default())
+    }
+
+    fn lay_down(&mut self, tables: &Tables, interval: Interval, table: &Rows, part: Range<usize>) {
+        let area = &mut self.memory.data_mut(&mut self.store)[tables.at..];
+        tables.area.write(area, interval, table, part);
     }
 
     fn read_output(&self, bytes: usize) -> Result<Rows, FaultKind> {
@@ -441,22 +542,29 @@ impl Instance {
     }
 }
 
-fn check_arena(arena: usize, layout: &ArenaLayout, memory_bytes: usize) -> Result<(), FaultKind> {
-    if !arena.is_multiple_of(COLUMN_ALIGN_BYTES) {
+/// Admission lets a module be merged or loaded by its guest only where the guest can.
+fn absent(name: &str) -> FaultKind {
+    FaultKind::Trap(format!("export `{name}` is missing"))
+}
+
+fn check_area(what: &str, at: usize, bytes: usize, memory_bytes: usize) -> Result<(), FaultKind> {
+    if !at.is_multiple_of(COLUMN_ALIGN_BYTES) {
         return Err(FaultKind::BadPointer(format!(
-            "como_arena returned {arena}, not a multiple of {COLUMN_ALIGN_BYTES}"
+            "{what} returned {at}, not a multiple of {COLUMN_ALIGN_BYTES}"
         )));
     }
-    if arena
-        .checked_add(layout.bytes)
-        .is_none_or(|end| end > memory_bytes)
-    {
+    if at.checked_add(bytes).is_none_or(|end| end > memory_bytes) {
+        let what = what.trim_start_matches("como_");
         return Err(FaultKind::BadPointer(format!(
-            "arena of {} bytes at {arena}, memory has {memory_bytes}",
-            layout.bytes
+            "{what} of {bytes} bytes at {at}, memory has {memory_bytes}"
         )));
     }
     Ok(())
+}
+
+/// Admission has checked the type of an export of this name.
+fn optional(guest: &wasmi::Instance, store: &Store<StoreLimits>, name: &str) -> Option<TypedFunc<i32, i32>> {
+    guest.get_typed_func(store, name).ok()
 }
 
 fn set_fuel(store: &mut Store<StoreLimits>, fuel: u64) {

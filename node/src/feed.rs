@@ -25,6 +25,13 @@ pub enum Feed {
     Gap(Gap),
     /// Time has reached this, ns: intervals that end before it are over.
     Tick(u64),
+    /// Packets that were not read, since none of them passes the module's own filter: they only take time along.
+    Passed {
+        /// Time of the latest of them, ns.
+        now_ns: u64,
+        /// How many they are.
+        packets: u64,
+    },
     /// Rows that were computed before, of one interval.
     Rows {
         /// Start of the interval, ns.
@@ -98,6 +105,15 @@ pub fn encode_tick(now_ns: u64) -> Vec<u8> {
     messages::feed(|mut feed| feed.set_tick(now_ns))
 }
 
+/// Serialises packets that were passed over.
+pub fn encode_passed(now_ns: u64, packets: u64) -> Vec<u8> {
+    messages::feed(|feed| {
+        let mut passed = feed.init_passed();
+        passed.set_now_ns(now_ns);
+        passed.set_packets(packets);
+    })
+}
+
 /// Serialises the end.
 pub fn encode_end() -> Vec<u8> {
     messages::feed(|mut feed| feed.set_end(()))
@@ -122,6 +138,13 @@ pub fn decode(bytes: &[u8]) -> capnp::Result<Feed> {
         Which::View(view) => Feed::View(Box::new(read_view(view?)?)),
         Which::Gap(gap) => Feed::Gap(read_gap(gap?)?),
         Which::Tick(now_ns) => Feed::Tick(now_ns),
+        Which::Passed(passed) => {
+            let passed = passed?;
+            Feed::Passed {
+                now_ns: passed.get_now_ns(),
+                packets: passed.get_packets(),
+            }
+        }
         Which::Rows(rows) => {
             let rows = rows?;
             Feed::Rows {

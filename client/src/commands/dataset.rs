@@ -23,6 +23,7 @@ pub fn run(context: &Context, command: DatasetCommand) -> Result<()> {
         DatasetCommand::Info(args) => info(context, &args.file),
         DatasetCommand::Verify(args) => verify(context, &args),
         DatasetCommand::Open(args) => super::open::open(context, &args),
+        DatasetCommand::Merge(args) => super::open::merge(context, &args),
         DatasetCommand::Plot(args) => plot(context, &args),
     }
 }

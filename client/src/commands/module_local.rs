@@ -56,9 +56,17 @@ pub fn test(context: &Context, args: &ModuleTest) -> Result<()> {
     };
     let input = capture::open(&args.run.pcap)?;
     let arguments = pairs(&args.run.arguments);
-    let report = local::run(&module, &arguments, input, Some(&anonymizer), &mut |interval| {
-        shown.add(interval);
-    })?;
+    let every_ns = args.every.map(|every| every.ns);
+    let report = local::run(
+        &module,
+        &arguments,
+        input,
+        Some(&anonymizer),
+        every_ns,
+        &mut |interval| {
+            shown.add(interval);
+        },
+    )?;
     let mut value = json!({
         "module": named(&module), "level": module.manifest().level.name(),
         "rows_stored": report.usage.rows, "used": used(&report),
@@ -196,7 +204,7 @@ fn used(report: &Report) -> Value {
     let usage = &report.usage;
     json!({
         "packets": usage.packets, "batches": usage.batches, "intervals": report.intervals,
-        "cut_intervals": report.cut, "fuel": usage.fuel, "store_fuel": usage.store_fuel, "memory_bytes": usage.memory_bytes,
+        "cut_intervals": report.cut, "answer_fuel": report.answer.fuel, "fuel": usage.fuel, "store_fuel": usage.store_fuel, "memory_bytes": usage.memory_bytes,
         "output_bytes": usage.output_bytes, "guest_ns": usage.wall_ns, "store_ns": usage.store_wall_ns, "total_ns": report.sandbox_ns,
     })
 }
@@ -242,6 +250,10 @@ fn facts(manifest: &Manifest, report: &Report) -> String {
         ("memory", render::bytes(usage.memory_bytes)),
         ("time", times(report)),
     ]);
+    if report.answer.fuel > 0 {
+        let fuel = render::count(report.answer.fuel);
+        lines.push(("answer", format!("{fuel} units in merge and load")));
+    }
     aligned(&lines)
 }
 

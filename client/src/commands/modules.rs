@@ -67,7 +67,7 @@ fn sign(context: &Context, args: &ModuleSign) -> Result<()> {
     let bundle = context.bundle()?;
     let built = match &args.wasm {
         Some(wasm) => wasm.clone(),
-        None => local::build(&args.manifest)?,
+        None => local::find(&args.manifest, None)?.0,
     };
     let wasm = read_file(&built, MAX_MODULE_BYTES)?;
     if !wasm.starts_with(b"\0asm") {

@@ -1,53 +1,110 @@
-//! `como dataset open`: a dataset into a file of another format, or into a pipe.
+//! `como dataset open` and `merge`: a dataset, or the table that several become, into a file of another format, or into a
+//! pipe.
 
 use std::fs::File;
-use std::io::{ErrorKind, IsTerminal as _};
+use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
+use como_dataset::ColumnKind;
 use serde_json::json;
 
 use super::Context;
 use super::dataset::{of_dataset, reader};
-use crate::cli::DatasetOpen;
+use crate::cli::{DatasetMerge, DatasetOpen, Format};
 use crate::convert::{self, ConvertError, Converted};
 use crate::error::{ClientError, Result};
-use crate::render;
+use crate::merged::Merged;
+use crate::{local, render};
 
 pub fn open(context: &Context, args: &DatasetOpen) -> Result<()> {
-    let to_stdout = args.out.as_os_str() == "-";
-    if !to_stdout && args.out.exists() {
+    check_out(&args.out, args.to)?;
+    let mut reader = reader(context, &args.dataset.file)?;
+    let chunks = reader.chunk_count().unwrap_or(0);
+    let mut bar = context.output.progress();
+    let mut progress = |done| bar.to("opening", done, chunks, false);
+    let result = write(&args.out, &mut |out| {
+        convert::convert(&mut reader, args.to.into(), out, &mut progress)
+    });
+    bar.end();
+    told(context, &args.out, result)
+}
+
+/// `como dataset merge`: what `open` does, of one table that several become.
+pub fn merge(context: &Context, args: &DatasetMerge) -> Result<()> {
+    check_out(&args.out, args.to)?;
+    let readers = args.files.iter().map(|file| reader(context, file));
+    let readers = readers.collect::<Result<Vec<_>>>()?;
+    let module = args.module.as_ref().map(|module| local::load(module, None, None));
+    let module = module.transpose()?;
+    let every_ns = args.every.map(|every| every.ns);
+    let others = readers.windows(2).any(|pair| {
+        let (a, b) = (pair[0].header(), pair[1].header());
+        (&a.node, &a.audience, a.mapping_epoch) != (&b.node, &b.audience, b.mapping_epoch)
+    });
+    let names_hosts = readers.iter().any(|reader| {
+        let mut fields = reader.header().schema.fields().iter();
+        fields.any(|field| field.kind == ColumnKind::Address)
+    });
+    if others && names_hosts {
+        context.output.note(
+            "note: pseudonyms of different nodes, projects or epochs: equal addresses may be different hosts",
+        );
+    }
+    let mut merged = Merged::new(readers, module.as_ref(), every_ns)?;
+    let missing = (merged.end().gaps.len(), merged.end().interrupted.len());
+    if missing != (0, 0) {
+        context.output.note(&format!(
+            "note: incomplete: {} gaps, {} stretches of interrupted intervals; `como dataset info` of each says where",
+            missing.0, missing.1
+        ));
+    }
+    let result = write(&args.out, &mut |out| {
+        convert::convert_merged(&mut merged, args.to.into(), out, &mut |_| ())
+    });
+    told(context, &args.out, result)
+}
+
+fn is_stdout(out: &Path) -> bool {
+    out.as_os_str() == "-"
+}
+
+fn check_out(out: &Path, format: Format) -> Result<()> {
+    if !is_stdout(out) && out.exists() {
         return Err(ClientError::usage(
-            format!("{} exists already", args.out.display()),
+            format!("{} exists already", out.display()),
             "choose another name with -o, or remove it",
         ));
     }
-    if to_stdout && args.to.is_binary() && std::io::stdout().is_terminal() {
+    if is_stdout(out) && format.is_binary() && std::io::stdout().is_terminal() {
         return Err(ClientError::usage(
             "binary data would go to the terminal",
             "pipe it into a program, or name a file with -o",
         ));
     }
-    let mut reader = reader(context, &args.dataset.file)?;
-    let chunks = reader.chunk_count().unwrap_or(0);
-    let mut bar = context.output.progress();
-    let mut progress = |done| bar.to("opening", done, chunks, false);
-    let result = if to_stdout {
-        convert::convert(&mut reader, args.to.into(), std::io::stdout(), &mut progress)
+    Ok(())
+}
+
+type Written = std::result::Result<Converted, ConvertError>;
+
+/// Writes to the file or to the pipe.
+fn write(out: &Path, convert: &mut dyn FnMut(&mut (dyn Write + Send)) -> Written) -> Written {
+    if is_stdout(out) {
+        convert(&mut std::io::stdout())
     } else {
-        to_file(&args.out, |out| {
-            convert::convert(&mut reader, args.to.into(), out, &mut progress)
-        })
-    };
-    bar.end();
+        to_file(out, |mut file| convert(&mut file))
+    }
+}
+
+fn told(context: &Context, out: &Path, result: Written) -> Result<()> {
     let converted = match result {
         // A pipe that closes early (`| head`) is the reader's wish, not an error.
-        Err(ConvertError::Output(error)) if to_stdout && error.kind() == ErrorKind::BrokenPipe => {
+        Err(ConvertError::Output(error)) if is_stdout(out) && error.kind() == ErrorKind::BrokenPipe => {
             return Ok(());
         }
-        result => result.map_err(|error| of_convert(error, &args.out))?,
+        result => result.map_err(|error| of_convert(error, out))?,
     };
-    if !to_stdout {
-        report(context, &args.out, converted);
+    if !is_stdout(out) {
+        report(context, out, converted);
     }
     Ok(())
 }
@@ -65,10 +122,7 @@ fn report(context: &Context, out: &Path, converted: Converted) {
 }
 
 /// Writes beside the file and renames: a half file never stands under the final name.
-fn to_file(
-    out: &Path,
-    write: impl FnOnce(&File) -> std::result::Result<Converted, ConvertError>,
-) -> std::result::Result<Converted, ConvertError> {
+fn to_file(out: &Path, write: impl FnOnce(&File) -> Written) -> Written {
     let mut name = out.as_os_str().to_owned();
     name.push(".part");
     let part = PathBuf::from(name);
@@ -87,6 +141,7 @@ fn to_file(
 fn of_convert(error: ConvertError, out: &Path) -> ClientError {
     match error {
         ConvertError::Dataset(error) => of_dataset(error),
+        ConvertError::Merge(_) | ConvertError::Order => ClientError::of_input(error),
         ConvertError::Output(error) => ClientError::write(out, error),
         other => {
             let (what, fix) = crate::error::split(&other.to_string());

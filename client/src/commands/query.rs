@@ -30,6 +30,7 @@ pub fn query(context: &Context, args: &Query) -> Result<()> {
         to_ns,
         explain: args.explain,
         fresh: args.fresh,
+        every_ns: args.every.map_or(0, |every| every.ns),
     };
     match &args.out {
         Some(out) if !args.explain => finish(context, &client, &profile, client.query(asked)?, out),

@@ -22,6 +22,9 @@ use std::{
 use como_dataset::{
     Batch, Chunk, ColumnData, ColumnKind, DatasetError, DatasetReader, Field, PacketBatch, Schema,
 };
+use como_modules::merge::MergeError;
+
+use crate::merged::Merged;
 
 pub(crate) use csv::{Csv, sink as csv};
 pub(crate) use jsonl::sink as jsonl;
@@ -111,6 +114,12 @@ pub enum ConvertError {
         /// LINKTYPE_ number.
         link_type: u32,
     },
+    /// Rows that do not merge.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// Rows of a dataset that are not in order of time.
+    #[error("the rows of a dataset are not in order of time\nask its node for it again")]
+    Order,
     /// The dataset.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -157,6 +166,44 @@ pub fn convert<R: Read + Seek, W: Write + Send>(
             progress,
         ),
     }
+}
+
+/// Writes the one table that datasets become. `progress` is told the intervals done.
+pub fn convert_merged<R: Read + Seek, W: Write + Send>(
+    merged: &mut Merged<R>,
+    format: Format,
+    out: W,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Converted, ConvertError> {
+    let out = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, out);
+    let (header, end) = (merged.header().clone(), merged.end().clone());
+    match format {
+        Format::Pcapng => Err(ConvertError::NotPackets),
+        Format::Csv => run_merged(merged, &mut csv::sink(out, &header.schema)?, progress),
+        Format::Jsonl => run_merged(merged, &mut jsonl::sink(out, &header.schema), progress),
+        Format::Parquet => run_merged(
+            merged,
+            &mut parquet::Parquet::new(out, &header, Some(&end))?,
+            progress,
+        ),
+    }
+}
+
+fn run_merged<R: Read + Seek>(
+    merged: &mut Merged<R>,
+    sink: &mut dyn Sink,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Converted, ConvertError> {
+    let mut converted = Converted::default();
+    while let Some(batch) = merged.next()? {
+        sink.table(&batch)?;
+        converted.rows += batch.rows() as u64;
+        converted.chunks += 1;
+        progress(converted.chunks);
+    }
+    sink.finish()?;
+    converted.saturated_times = sink.saturated_times();
+    Ok(converted)
 }
 
 fn run<R: Read + Seek>(

@@ -20,8 +20,9 @@ const FOREIGN_SETTINGS: [&str; 3] = [
 ];
 const GET_RUST: &str = "install it from https://rustup.rs, or with your distribution's package of cargo";
 
-/// Builds the module in `dir` and gives its WebAssembly. The compiler's own words go to stderr.
-pub fn build(dir: &Path) -> Result<PathBuf> {
+/// Builds the module in `dir` and gives its WebAssembly; `memory_bytes` says how much memory it has. The compiler's own
+/// words go to stderr.
+pub fn build(dir: &Path, memory_bytes: impl FnOnce() -> Result<u32>) -> Result<PathBuf> {
     if !dir.join("Cargo.toml").is_file() {
         return Err(ClientError::usage(
             format!(
@@ -32,10 +33,15 @@ pub fn build(dir: &Path) -> Result<PathBuf> {
         ));
     }
     check_target(dir)?;
+    let memory_bytes = memory_bytes()?;
     let mut cargo = Command::new("cargo");
     cargo.current_dir(dir).stderr(Stdio::inherit());
-    cargo.args(["build", "--release", "--target", TARGET]);
-    cargo.arg("--message-format=json-render-diagnostics");
+    // Of the code that is loaded alone: beside an rlib cargo would drop LTO, and with it what nodes refuse.
+    cargo.args(["rustc", "--release", "--target", TARGET, "--crate-type", "cdylib"]);
+    cargo.args(["--message-format=json-render-diagnostics", "--"]);
+    for size in ["initial", "max"] {
+        cargo.args(["-C", &format!("link-arg=--{size}-memory={memory_bytes}")]);
+    }
     FOREIGN_SETTINGS.iter().for_each(|name| {
         cargo.env_remove(name);
     });
@@ -52,7 +58,7 @@ pub fn build(dir: &Path) -> Result<PathBuf> {
     last.ok_or_else(|| {
         ClientError::input(
             format!("{} compiles to no WebAssembly file", dir.display()),
-            "its Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`, as `como module new` writes it",
+            "a module is a library: its Cargo.toml needs `[lib]`, as `como module new` writes it",
         )
     })
 }
@@ -118,7 +124,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_module_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let (what, fix) = build(dir.path()).unwrap_err().lines();
+        let (what, fix) = build(dir.path(), || Ok(1 << 16)).unwrap_err().lines();
         assert!(
             what.contains("no Cargo.toml") && fix.contains("como module new"),
             "{what}\n{fix}"

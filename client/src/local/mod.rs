@@ -14,7 +14,7 @@ mod tests;
 mod views;
 
 pub use bench::{Figures, MAX_KEPT_BYTES, MAX_KEPT_PACKETS, ROUNDS, bench};
-pub use build::{TARGET, build};
+pub use build::TARGET;
 pub use module::{find, load, manifest_of};
 pub(crate) use module::{not_wasm, of_module};
 pub use run::{Report, run};

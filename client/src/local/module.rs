@@ -22,10 +22,10 @@ const NOBODY: &str = "spiffe://local/developer/unsigned";
 /// The code and the manifest of `what`: of a folder, which is built; of a .wasm file, whose module.toml is looked for
 /// in its folder and those above. `manifest` names another one.
 pub fn find(what: &Path, manifest: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
-    let (wasm, beside) = if what.is_dir() {
-        (build(what)?, Some(what.join(MANIFEST)))
+    let beside = if what.is_dir() {
+        Some(what.join(MANIFEST))
     } else {
-        (what.to_owned(), above(what))
+        above(what)
     };
     let manifest = manifest.map(Path::to_owned).or(beside).ok_or_else(|| {
         ClientError::usage(
@@ -33,6 +33,13 @@ pub fn find(what: &Path, manifest: Option<&Path>) -> Result<(PathBuf, PathBuf)> 
             "name it with --manifest FILE",
         )
     })?;
+    let wasm = match what.is_dir() {
+        true => build(
+            what,
+            || Ok(manifest_of(&manifest, NOBODY, u64::MAX)?.memory_bytes),
+        )?,
+        false => what.to_owned(),
+    };
     Ok((wasm, manifest))
 }
 

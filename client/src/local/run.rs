@@ -6,11 +6,16 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use como_anonymize::{Anonymizer, View};
-use como_modules::{AdmittedModule, Fault, Instance, IntervalRows, IntervalRunner, StartError, Usage};
+use como_modules::merge::MergeError;
+use como_modules::{
+    AdmittedModule, Answer, Fault, Instance, IntervalRows, IntervalRunner, StartError, Usage,
+};
 use como_savefile::Reader;
 
 use super::views::{Seen, each};
 use crate::error::{ClientError, Result};
+
+const NS_PER_MS: u64 = 1_000_000;
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -25,24 +30,69 @@ pub struct Report {
     pub cut: u64,
     /// Time in filter, copying and guest together, ns of wall time.
     pub sandbox_ns: u64,
+    /// What the guest's `merge` and `load` used, where the rows were combined or loaded.
+    pub answer: Usage,
     /// Why it stopped early.
     pub fault: Option<Fault>,
 }
 
-/// Runs a module over everything that `input` has left; the rows of each interval go to `emit`. The window is that of
-/// the capture: its first and last intervals are rarely whole, and are told as cut, as a node tells it.
+/// Runs a module over everything that `input` has left; the rows of each interval of the answer go to `emit`, combined to
+/// intervals of `every_ns` and loaded, as an asker gets them. The window is that of the capture: its first and last
+/// intervals are rarely whole, and are told as cut, as a node tells it.
 pub fn run<R: Read>(
     module: &AdmittedModule,
     args: &[(String, i64)],
     input: Reader<R>,
     anonymizer: Option<&Anonymizer>,
+    every_ns: Option<u64>,
     emit: &mut dyn FnMut(&IntervalRows),
 ) -> Result<Report> {
+    check_every(module, every_ns)?;
+    let mut answer = Answer::new(module, args, every_ns).map_err(of_answer)?;
     let mut pass = Pass::new(module, args)?;
+    let mut failed = None;
+    let mut push = |rows: &IntervalRows| {
+        if failed.is_none() {
+            failed = answer.push(rows.clone(), &mut |rows| emit(&rows)).err();
+        }
+    };
     let seen = each(input, module.manifest().level, anonymizer, &mut |view| {
-        pass.push(&view, emit)
+        pass.push(&view, &mut push)
     })?;
-    Ok(pass.finish(seen, emit))
+    let mut report = pass.finish(seen, &mut push);
+    let ended = match failed {
+        Some(error) => Err(error),
+        None => answer.finish(&mut |rows| emit(&rows)),
+    };
+    report.answer = answer.usage();
+    match ended {
+        Ok(()) => {}
+        Err(MergeError::Fault(fault)) => report.fault = report.fault.or(Some(fault)),
+        Err(other) => return Err(of_answer(other)),
+    }
+    Ok(report)
+}
+
+/// As a node refuses it.
+fn check_every(module: &AdmittedModule, every_ns: Option<u64>) -> Result<()> {
+    let interval_ns = module.manifest().interval_ns;
+    match every_ns {
+        Some(every_ns) if every_ns == 0 || !every_ns.is_multiple_of(interval_ns) => Err(ClientError::usage(
+            format!(
+                "--every is no multiple of the module's interval, which is {} ms",
+                interval_ns / NS_PER_MS
+            ),
+            "longer intervals are made of whole ones: take a multiple",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn of_answer(error: MergeError) -> ClientError {
+    match error {
+        MergeError::Start(error) => of_start(error),
+        other => ClientError::of_input(other),
+    }
 }
 
 /// A run under way.
@@ -69,6 +119,7 @@ impl<'a> Pass<'a> {
             intervals: 0,
             cut: 0,
             sandbox_ns: 0,
+            answer: Usage::default(),
             fault: None,
         };
         Ok(Self {

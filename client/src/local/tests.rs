@@ -136,6 +136,7 @@ fn rows_are_those_of_a_count_by_hand() {
         &[],
         Reader::new(&file[..]).unwrap(),
         Some(&key()),
+        None,
         &mut |interval| {
             rows.push((row(interval), interval.complete));
         },
@@ -165,12 +166,12 @@ fn the_manifests_filter_and_arguments_count() {
     let file = capture(&[(SECOND_NS, 1), (SECOND_NS + 1, 2), (SECOND_NS + 2, 3)]);
     let open = || Reader::new(&file[..]).unwrap();
     let none = counter("tcp", 1000, "headers");
-    let report = run(&none, &[], open(), Some(&key()), &mut |_| ()).unwrap();
+    let report = run(&none, &[], open(), Some(&key()), None, &mut |_| ()).unwrap();
     assert_eq!((report.seen.packets, report.usage.packets), (3, 0));
 
     let module = counter("udp and src host 198.51.100.2", 1000, "headers");
     let mut rows = Vec::new();
-    run(&module, &[], open(), Some(&key()), &mut |interval| {
+    run(&module, &[], open(), Some(&key()), None, &mut |interval| {
         rows.push(row(interval))
     })
     .unwrap();
@@ -178,17 +179,17 @@ fn the_manifests_filter_and_arguments_count() {
 
     let most = |most| [("most".to_owned(), most)];
     let module = counter("", 1000, "headers");
-    let report = run(&module, &most(2), open(), Some(&key()), &mut |_| ()).unwrap();
+    let report = run(&module, &most(2), open(), Some(&key()), None, &mut |_| ()).unwrap();
     let fault = report.fault.expect("three packets are more than two");
     assert_eq!(fault.kind, FaultKind::GaveUp(77));
     assert_eq!(fault.module, module.hash_hex());
     assert!(
-        run(&module, &most(3), open(), Some(&key()), &mut |_| ())
+        run(&module, &most(3), open(), Some(&key()), None, &mut |_| ())
             .unwrap()
             .fault
             .is_none()
     );
-    let refused = run(&module, &most(1001), open(), Some(&key()), &mut |_| ()).unwrap_err();
+    let refused = run(&module, &most(1001), open(), Some(&key()), None, &mut |_| ()).unwrap_err();
     assert_eq!(refused.exit() as u8, 2, "{refused}");
 }
 
@@ -223,6 +224,7 @@ fn hours_of_coarse_show_what_ten_sources_share() {
         &[],
         Reader::new(&file[..]).unwrap(),
         Some(&key()),
+        None,
         &mut |_| (),
     )
     .unwrap();
@@ -239,6 +241,7 @@ fn a_cut_capture_counts_up_to_the_cut() {
         &[],
         Reader::new(&file[..]).unwrap(),
         Some(&key()),
+        None,
         &mut |_| (),
     )
     .unwrap();

@@ -64,6 +64,7 @@ pub fn table_header() -> Header {
             release: 3,
             hash_hex: "ab".repeat(32),
             args: vec![("top".into(), -5)],
+            interval_ns: 0,
         }),
         audience: "project/alpha".into(),
         mapping_epoch: 681,

@@ -17,6 +17,10 @@ pub const ALIGN_BYTES: usize = 16;
 pub const ARGS_MAX: usize = 16;
 /// Most columns of an output.
 pub const COLUMNS_MAX: usize = 64;
+/// The header of the table area, in bytes.
+pub const TABLE_HEADER_BYTES: usize = 64;
+/// Most rows in the table area.
+pub const TABLE_MAX_ROWS: usize = 1024;
 /// The header of the output, in bytes.
 pub const OUTPUT_HEADER_BYTES: usize = 16;
 
@@ -64,4 +68,14 @@ pub const fn column_at(schema: &[Kind], column: usize, rows: usize) -> usize {
         i += 1;
     }
     at
+}
+
+/// Bytes of the table area of a module with `merge` or `load`.
+pub const fn table_bytes<M: Module>() -> usize {
+    TABLE_HEADER_BYTES + table_column_at(M::SCHEMA, M::SCHEMA.len())
+}
+
+/// Where column `column` starts in the table area, behind its header.
+pub const fn table_column_at(schema: &[Kind], column: usize) -> usize {
+    column_at(schema, column, TABLE_MAX_ROWS) - OUTPUT_HEADER_BYTES
 }

@@ -4,7 +4,7 @@
 
 use core::cell::RefCell;
 
-use crate::{Args, Batch, Module, Rows};
+use crate::{Args, Batch, Load, Merge, Module, Rows, Stored};
 
 /// A panic ends the guest with a trap, which the node records.
 #[panic_handler]
@@ -69,5 +69,48 @@ impl<M: Module, const ARENA: usize, const OUTPUT: usize> Guest<M, ARENA, OUTPUT>
         let mut rows = Rows::new(&mut output.0, M::SCHEMA, M::MAX_ROWS);
         self.state.borrow_mut().store(&mut rows);
         rows.finish() as i32
+    }
+
+    /// `merge`.
+    pub fn merge<const TABLE: usize>(&self, table: &Area<TABLE>, rows: i32) -> i32
+    where
+        M: Merge,
+    {
+        let area = table.0.borrow();
+        let stored = Stored::new::<M>(&area.0, rows.max(0) as usize);
+        self.state.borrow_mut().merge(&stored);
+        0
+    }
+
+    /// `load`.
+    pub fn load<const TABLE: usize>(&self, table: &Area<TABLE>, rows: i32) -> i32
+    where
+        M: Load,
+    {
+        let area = table.0.borrow();
+        let stored = Stored::new::<M>(&area.0, rows.max(0) as usize);
+        let mut output = self.output.borrow_mut();
+        let mut rows = Rows::new(&mut output.0, M::SCHEMA, M::MAX_ROWS);
+        self.state.borrow_mut().load(&stored, &mut rows);
+        rows.finish() as i32
+    }
+}
+
+/// The table area of a guest that merges or loads.
+pub struct Area<const BYTES: usize>(RefCell<Shared<BYTES>>);
+
+// SAFETY: as for `Guest`.
+unsafe impl<const BYTES: usize> Sync for Area<BYTES> {}
+
+impl<const BYTES: usize> Area<BYTES> {
+    /// Empty.
+    #[allow(clippy::new_without_default)] // const
+    pub const fn new() -> Self {
+        Self(RefCell::new(Shared([0; BYTES])))
+    }
+
+    /// `como_table`.
+    pub fn address(&self) -> i32 {
+        self.0.as_ptr().expose_provenance() as i32
     }
 }

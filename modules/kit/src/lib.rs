@@ -55,17 +55,21 @@ pub mod hash;
 pub mod native;
 mod rows;
 pub mod sketch;
+mod stored;
 pub mod table;
 
 pub use batch::{Args, Batch, address_number};
 pub use best::Best;
 pub use column::{Cell, Column, ColumnId, columns};
 pub use rows::{Kind, Rows, Value};
+pub use stored::Stored;
 
 /// What most modules need.
 pub mod prelude {
     pub use crate::columns::*;
-    pub use crate::{Args, Batch, Best, ColumnId, Kind, Module, Rows, Value, address_number};
+    pub use crate::{
+        Args, Batch, Best, ColumnId, Kind, Load, Merge, Module, Rows, Stored, Value, address_number,
+    };
 }
 
 /// A module: its state, and what it does with it.
@@ -94,10 +98,27 @@ pub trait Module: Sized + 'static {
     fn store(&mut self, rows: &mut Rows<'_>);
 }
 
-/// Exports a [`Module`] as a WebAssembly guest. Does nothing when compiled natively.
+/// A module that makes one table of several of its own: of a longer interval, or of several nodes. Only needed where the
+/// rules of its schema do not say how: then a column of it has the rule `guest` in module.toml.
+pub trait Merge: Module {
+    /// Takes a part of a table that was stored before. What they come to is what the next [`store`](Module::store) pushes:
+    /// called without a packet in between, it gives the merged table and starts afresh.
+    fn merge(&mut self, table: &Stored<'_>);
+}
+
+/// A module whose rows are worked on again for every answer, from the stored trace or from stored rows alike: to choose
+/// among them, or to put into proportion.
+pub trait Load: Module {
+    /// Takes a part of a table of an answer and pushes the rows that the asker gets for it: now, or with the table's last
+    /// part. `init` had the arguments of the query.
+    fn load(&mut self, table: &Stored<'_>, rows: &mut Rows<'_>);
+}
+
+/// Exports a [`Module`] as a WebAssembly guest; with `merge`, `load` or both after its name also its [`Merge`] and its
+/// [`Load`]. Does nothing when compiled natively.
 #[macro_export]
 macro_rules! export {
-    ($module:ty) => {
+    ($module:ty $(, $callback:ident)*) => {
         // An export needs its fixed name, and Rust counts a fixed name as unsafe: two items of one name
         // would be undefined behaviour. This module has the only ones. See modules/kit/Cargo.toml.
         #[cfg(target_arch = "wasm32")]
@@ -135,6 +156,42 @@ macro_rules! export {
             extern "C" fn store() -> i32 {
                 GUEST.store()
             }
+            $crate::export_tables!($module $(, $callback)*);
+        }
+    };
+}
+
+/// The rest of [`export`]: what rows of earlier tables need.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_tables {
+    ($module:ty) => {};
+    ($module:ty, merge, load) => {
+        $crate::export_tables!($module, merge);
+        $crate::export_tables!(@load $module);
+    };
+    ($module:ty, merge) => {
+        $crate::export_tables!(@area $module);
+        #[unsafe(no_mangle)]
+        extern "C" fn merge(rows: i32) -> i32 {
+            GUEST.merge(&TABLE, rows)
+        }
+    };
+    ($module:ty, load) => {
+        $crate::export_tables!(@area $module);
+        $crate::export_tables!(@load $module);
+    };
+    (@load $module:ty) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn load(rows: i32) -> i32 {
+            GUEST.load(&TABLE, rows)
+        }
+    };
+    (@area $module:ty) => {
+        static TABLE: $crate::guest::Area<{ $crate::abi::table_bytes::<$module>() }> = $crate::guest::Area::new();
+        #[unsafe(no_mangle)]
+        extern "C" fn como_table() -> i32 {
+            TABLE.address()
         }
     };
 }

@@ -7,10 +7,11 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::abi::{
-    ALIGN_BYTES, BATCH_MAX_FRAME_BYTES, BATCH_MAX_PACKETS, HEADER_BYTES, OUTPUT_HEADER_BYTES, arena_bytes,
-    column_at, frame_bytes_at, frames_at, output_bytes,
+    ALIGN_BYTES, BATCH_MAX_FRAME_BYTES, BATCH_MAX_PACKETS, HEADER_BYTES, OUTPUT_HEADER_BYTES,
+    TABLE_HEADER_BYTES, TABLE_MAX_ROWS, arena_bytes, column_at, frame_bytes_at, frames_at, output_bytes,
+    table_column_at,
 };
-use crate::{Args, Batch, Cell, Column, ColumnId, Kind, Module, Rows, Value};
+use crate::{Args, Batch, Cell, Column, ColumnId, Kind, Load, Merge, Module, Rows, Stored, Value};
 
 /// A module's state may be larger than a test thread's stack.
 const STACK_BYTES: usize = 256 << 20;
@@ -149,6 +150,52 @@ impl<M: Module + Send> Guest<M> {
             bytes: self.output[..bytes].to_vec(),
             schema: M::SCHEMA,
         }
+    }
+}
+
+/// The parts of a table, as the node lays them down.
+fn parts(table: &Table, interval_start_ns: u64) -> impl Iterator<Item = (Vec<u8>, usize)> {
+    let rows = table.rows();
+    (0..rows.div_ceil(TABLE_MAX_ROWS).max(1)).map(move |part| {
+        let (from, to) = (part * TABLE_MAX_ROWS, rows.min((part + 1) * TABLE_MAX_ROWS));
+        let columns = table.schema.len();
+        let mut area = vec![0; TABLE_HEADER_BYTES + table_column_at(table.schema, columns)];
+        area[..8].copy_from_slice(&interval_start_ns.to_le_bytes());
+        area[16..20].copy_from_slice(&((to - from) as u32).to_le_bytes());
+        area[20] = u8::from(to < rows);
+        for (column, kind) in table.schema.iter().enumerate() {
+            let source = column_at(table.schema, column, rows);
+            let bytes = &table.bytes[source + from * kind.bytes()..source + to * kind.bytes()];
+            let at = TABLE_HEADER_BYTES + table_column_at(table.schema, column);
+            area[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        (area, to - from)
+    })
+}
+
+impl<M: Merge + Send> Guest<M> {
+    /// Hands over a table that was stored before, of the interval that begins then.
+    pub fn merge(&mut self, table: &Table, interval_start_ns: u64) -> &mut Self {
+        for (area, rows) in parts(table, interval_start_ns) {
+            self.state.merge(&Stored::new::<M>(&area, rows));
+        }
+        self
+    }
+}
+
+impl<M: Load + Send> Guest<M> {
+    /// Hands over a table of an answer; what its parts become comes out, part by part.
+    pub fn load(&mut self, table: &Table, interval_start_ns: u64) -> Vec<Table> {
+        let loaded = parts(table, interval_start_ns).map(|(area, part)| {
+            let mut rows = Rows::new(&mut self.output, M::SCHEMA, M::MAX_ROWS);
+            self.state.load(&Stored::new::<M>(&area, part), &mut rows);
+            let bytes = rows.finish();
+            Table {
+                bytes: self.output[..bytes].to_vec(),
+                schema: M::SCHEMA,
+            }
+        });
+        loaded.collect()
     }
 }
 

@@ -8,6 +8,7 @@ mod late;
 mod outputs;
 mod sections;
 pub mod suite;
+mod tables;
 
 use como_anonymize::Bitmap;
 use como_modules::{Callback, Fault, FaultKind, StartError, limits};

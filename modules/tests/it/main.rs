@@ -2,6 +2,7 @@
 //! standard modules as compiled guests: against the same code run natively, and against oracles that share no code with them.
 
 mod admission;
+mod answers;
 mod binary;
 mod catalogue;
 mod examples;

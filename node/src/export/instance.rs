@@ -87,7 +87,7 @@ impl Live {
                 runner.gap(gap.from_ns, gap.to_ns);
                 Ok(())
             }
-            Feed::Rows { .. } | Feed::End => Ok(()),
+            Feed::Passed { .. } | Feed::Rows { .. } | Feed::End => Ok(()),
         };
         self.intervals += out.len() as u64;
         self.rows += out.iter().map(|i| i.rows.rows() as u64).sum::<u64>();

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use como_anonymize::View;
 use como_anonymize::bitmap::Bitmap;
 use como_dataset::Gap;
+use como_modules::limits::EMPTY_INTERVALS_MAX;
 use como_policies::AccessLevel;
 
 use super::plan::{self, Ahead, Planned, Search, Step};
@@ -22,6 +23,10 @@ const MAX_WAITING_TASKS: usize = 8;
 
 /// Segments that are opened and planned ahead of the one whose blocks are read.
 const SEGMENTS_AHEAD: usize = 4;
+
+/// Intervals of a module that a block which is passed over may span, with the pause before it: fewer than an interval
+/// runner skips at once, so that it steps through them one by one, as it does from packet to packet.
+const MAX_PASSED_INTERVALS: u64 = EMPTY_INTERVALS_MAX / 2;
 
 /// Work for a worker.
 enum Work<'a> {
@@ -79,7 +84,8 @@ pub(super) fn read(request: &Request, parts: &SyncSender<Receiver<Part>>) {
             };
             let gone = || std::io::Error::other("a worker thread failed").into();
             let opened = opened.recv().unwrap_or_else(|_| Err(gone()));
-            if !read_segment(segment, opened, &mut last_ns, &tasks, parts) {
+            let passing = request.module_interval_ns.map(Passing);
+            if !read_segment(segment, opened, passing, &mut last_ns, &tasks, parts) {
                 break;
             }
         }
@@ -92,6 +98,7 @@ fn open_and_plan(request: &Request, segment: &SegmentRequest) -> Result<Opened, 
     let search = request.index_filter(segment.mapping_epoch).map(|filter| Search {
         filter,
         above: request.asks_above_the_index(),
+        passes: request.module_interval_ns.is_some(),
     });
     let steps = plan::plan(request.window, search, &reader);
     Ok(Opened {
@@ -104,6 +111,7 @@ fn open_and_plan(request: &Request, segment: &SegmentRequest) -> Result<Opened, 
 fn read_segment<'a>(
     segment: &'a SegmentRequest,
     opened: Result<Opened, TraceError>,
+    passing: Option<Passing>,
     last_ns: &mut u64,
     tasks: &SyncSender<Work<'a>>,
     parts: &SyncSender<Receiver<Part>>,
@@ -129,6 +137,15 @@ fn read_segment<'a>(
     for (at, step) in steps.iter().enumerate() {
         ahead.announce(&steps, at);
         let block = match step {
+            Step::Passed(block) => match passing.and_then(|passing| passing.over(block, last_ns)) {
+                Some(part) => {
+                    if !put(parts, part) {
+                        return false;
+                    }
+                    continue;
+                }
+                None => block.clone(),
+            },
             Step::Read(block) => block.clone(),
             Step::Damaged(damage) => {
                 if !put(parts, damaged(damage, *last_ns)) {
@@ -157,6 +174,29 @@ fn read_segment<'a>(
         );
     }
     true
+}
+
+/// Passing over blocks for a module with intervals of so many nanoseconds.
+#[derive(Clone, Copy)]
+struct Passing(u64);
+
+impl Passing {
+    /// What a block gives that need not be read. `None`: it must be read after all, since time takes such a step in it or
+    /// before it that only its packets say which intervals the module leaves out.
+    fn over(self, block: &Planned, last_ns: &mut u64) -> Option<Part> {
+        let now_ns = block.last_ns?;
+        let packets = u64::from(block.packets?);
+        if now_ns.saturating_sub(*last_ns) / self.0 >= MAX_PASSED_INTERVALS {
+            return None;
+        }
+        *last_ns = now_ns.max(*last_ns);
+        let messages = vec![feed::encode_passed(now_ns, packets)];
+        Some(Part::Feed(
+            messages,
+            block.done_bytes,
+            Totals { packets, damaged: 0 },
+        ))
+    }
 }
 
 fn is_open(file: &str) -> bool {

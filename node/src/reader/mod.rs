@@ -4,6 +4,8 @@
 
 mod blocks;
 mod hours;
+#[cfg(test)]
+mod passing_test;
 mod plan;
 mod records;
 mod request;

@@ -25,6 +25,8 @@ const AHEAD_BLOCKS: usize = 32;
 pub(super) enum Step {
     /// A block to be read.
     Read(Planned),
+    /// A block of packets that need not be read, but whose packets take the module's time along.
+    Passed(Planned),
     /// Bytes that do not read; found only where there is no table and all block headers are read.
     Damaged(Damage),
 }
@@ -64,6 +66,8 @@ pub(super) struct Search<'a> {
     pub filter: &'a Filter,
     /// Whether what it stands for is evaluated at a level that sees more of some packets than the index does.
     pub above: bool,
+    /// Whether blocks that are left out come out as [`Step::Passed`].
+    pub passes: bool,
 }
 
 /// Blocks of which the index says that they may hold what is asked for.
@@ -125,7 +129,8 @@ fn by_table(
     let lossless = reader
         .footer()
         .is_some_and(|footer| footer.lost_packets == 0 && footer.unknown_losses == 0);
-    if lossless && matches!(&in_segment, Some(Found::Only(none)) if none.is_empty()) {
+    let passes = search.is_some_and(|search| search.passes);
+    if lossless && !passes && matches!(&in_segment, Some(Found::Only(none)) if none.is_empty()) {
         return Ok(Vec::new());
     }
     let table = index.table()?.0;
@@ -147,12 +152,13 @@ fn by_table(
         let found = in_segment.as_ref().unwrap_or(&in_part);
         for entry in run {
             let next = table.get(number as usize + 1).map_or(end, |next| next.position);
-            let needed = match entry.kind {
-                BlockKind::Packets => touches(window, entry) && found.has(number),
-                BlockKind::Gaps => touches(window, entry),
-                BlockKind::Index => false,
+            let step: Option<fn(Planned) -> Step> = match entry.kind {
+                _ if entry.kind == BlockKind::Index || !touches(window, entry) => None,
+                BlockKind::Packets if found.has(number) => Some(Step::Read),
+                BlockKind::Packets => passes.then_some(Step::Passed),
+                _ => Some(Step::Read),
             };
-            steps.pass(entry, next, needed);
+            steps.add(entry, next, step);
             number = number.saturating_add(1);
         }
     }
@@ -167,14 +173,15 @@ struct Steps {
 }
 
 impl Steps {
-    fn pass(&mut self, entry: &BlockTableEntry, end: u64, needed: bool) {
+    /// The block of `entry`, up to `end`: a step, or skipped.
+    fn add(&mut self, entry: &BlockTableEntry, end: u64, step: Option<fn(Planned) -> Step>) {
         let bytes = end.saturating_sub(entry.position);
-        if !needed {
+        let Some(step) = step else {
             self.skipped_bytes += bytes;
             return;
-        }
+        };
         let packets = entry.kind == BlockKind::Packets;
-        self.all.push(Step::Read(Planned {
+        self.all.push(step(Planned {
             position: entry.position,
             bytes,
             done_bytes: bytes + std::mem::take(&mut self.skipped_bytes),
@@ -202,7 +209,11 @@ fn by_headers(window: Window, reader: &SegmentReader, search: Option<&Search<'_>
             if let Some(search) = search {
                 let found = search.in_part(reader, Ok(block));
                 let covered = steps.split_off(uncovered);
-                steps.extend(covered.into_iter().filter(|step| is_needed(step, &found)));
+                steps.extend(
+                    covered
+                        .into_iter()
+                        .filter_map(|step| needed(step, &found, search.passes)),
+                );
             }
             uncovered = steps.len();
             continue;
@@ -225,14 +236,17 @@ fn by_headers(window: Window, reader: &SegmentReader, search: Option<&Search<'_>
     steps
 }
 
-fn is_needed(step: &Step, found: &Found) -> bool {
+fn needed(step: Step, found: &Found, passes: bool) -> Option<Step> {
     match step {
-        Step::Read(Planned {
-            header: Some(header),
-            packets: Some(_),
-            ..
-        }) => found.has(header.number),
-        _ => true,
+        Step::Read(block) => match (&block.header, block.packets) {
+            (Some(header), Some(_)) if !found.has(header.number) => match block.last_ns {
+                Some(_) => passes.then_some(Step::Passed(block)),
+                None if passes => Some(Step::Read(block)), // Until when is not known.
+                None => None,
+            },
+            _ => Some(Step::Read(block)),
+        },
+        other => Some(other),
     }
 }
 

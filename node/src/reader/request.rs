@@ -49,7 +49,9 @@ pub(super) struct Request {
     /// Bytes of the trace that were read so far.
     pub read_bytes: Arc<AtomicU64>,
     anonymizers: BTreeMap<u32, Arc<Anonymizer>>,
-    /// The filter under the node's pseudonyms, by mapping epoch.
+    /// Length of the module's intervals, where the index is asked for the module's own filter.
+    pub module_interval_ns: Option<u64>,
+    /// The asker's filter under the node's pseudonyms, or the module's, by mapping epoch.
     index_filters: BTreeMap<u32, Filter>,
 }
 
@@ -135,6 +137,7 @@ impl Request {
             cut,
             tables: start.get_tables(),
             read_bytes: Arc::default(),
+            module_interval_ns: Some(start.get_interval_ns()).filter(|interval_ns| *interval_ns > 0),
             anonymizers,
             index_filters,
         })
@@ -143,13 +146,21 @@ impl Request {
     /// What the index of a mapping epoch can be asked for; `None`: everything in the window must be read. The levels
     /// below packets gather whole hours: there a filter sees what was released, and nothing before it.
     pub fn index_filter(&self, mapping_epoch: u32) -> Option<&Filter> {
-        let packets = self.view_level.min(self.ask_level) >= AccessLevel::Anonymized;
+        let level = match self.module_interval_ns {
+            Some(_) => self.view_level,
+            None => self.view_level.min(self.ask_level),
+        };
+        let packets = level >= AccessLevel::Anonymized;
         self.index_filters.get(&mapping_epoch).filter(|_| packets)
     }
 
     /// Whether the filter is evaluated at a level that sees more of some packets than the index does.
     pub fn asks_above_the_index(&self) -> bool {
-        self.ask_level > AccessLevel::Anonymized
+        let level = match self.module_interval_ns {
+            Some(_) => self.view_level,
+            None => self.ask_level,
+        };
+        level > AccessLevel::Anonymized
     }
 
     /// The grain of times in the answer, ns: the asker's, or that of whole hours.

@@ -12,7 +12,7 @@ use como_capnp::wire_capnp as wire;
 use como_dataset::{DatasetError, Header};
 use como_keys::sealing::Recipient;
 use como_keys::signing::Signature;
-use como_modules::{AdmittedModule, IntervalRunner, VerifiedModule};
+use como_modules::{AdmittedModule, Answer, IntervalRunner, VerifiedModule};
 
 use crate::feed::{self, Feed};
 use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
@@ -40,6 +40,9 @@ pub enum RunnerError {
     /// The module misbehaved; recorded against its hash.
     #[error("{0}\nThe module's developer has to mend it; its faults are counted against its hash.")]
     Module(String),
+    /// Rows do not become what was asked for.
+    #[error("the rows cannot be combined: {0}")]
+    Answer(como_modules::merge::MergeError),
     /// The reader ended before the end of the window.
     #[error("the reader ended early\nAsk again; the audit log says why it ended.")]
     ReaderGone,
@@ -69,8 +72,8 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
         .map(|bytes| Recipient::from_bytes(bytes?).map_err(|e| capnp::Error::failed(e.to_string())))
         .collect::<capnp::Result<Vec<_>>>()?;
     let (file, feeds) = peers(&mut commands)?;
-    let mut work = work(start, &header)?;
-    let mut output = Output::create(file, &header, &recipients)?;
+    let (mut work, answer) = work(start, &header)?;
+    let mut output = Output::create(file, &header, &recipients, answer)?;
     let known = header.gaps.iter().map(|gap| (gap.from_ns, gap.to_ns)).collect();
     consume(&feeds, &mut work, &mut output, KnownGaps(known))?;
     if let Work::Module(runner) = work {
@@ -142,29 +145,29 @@ fn receive(end: std::os::fd::OwnedFd) -> Result<Receiver<Feed>, RunnerError> {
     Ok(queue)
 }
 
-fn work(start: wire::runner_start::Reader<'_>, header: &Header) -> Result<Work, RunnerError> {
+/// What is computed, and what becomes of a module's rows after that.
+fn work(
+    start: wire::runner_start::Reader<'_>,
+    header: &Header,
+) -> Result<(Work, Option<Answer>), RunnerError> {
     use wire::runner_start::Which;
+    let every_ns = Some(start.get_every_ns()).filter(|every_ns| *every_ns > 0);
     Ok(match start.which().map_err(capnp::Error::from)? {
-        Which::Packets(()) => Work::Packets,
-        Which::Records(()) => Work::Records,
+        Which::Packets(()) => (Work::Packets, None),
+        Which::Records(()) if !start.has_stored() => (Work::Records, None),
+        Which::Records(()) => {
+            let (admitted, arguments) = admit(start.get_stored()?)?;
+            let answer = Answer::new(&admitted, &arguments, every_ns).map_err(refused)?;
+            (Work::Records, Some(answer))
+        }
         Which::Check(_) => return Err(unexpected().into()),
         Which::Module(run) => {
-            let run = run?;
-            let refused = |e: &dyn std::fmt::Display| RunnerError::Module(e.to_string());
-            let admitted = admit(run)?;
-            let arguments = run
-                .get_arguments()?
-                .iter()
-                .map(|a| Ok((messages::text(a.get_name())?, a.get_value())))
-                .collect::<capnp::Result<Vec<_>>>()?;
-            let instance = admitted.instantiate(&arguments).map_err(|e| refused(&e))?;
+            let (admitted, arguments) = admit(run?)?;
+            let instance = admitted.instantiate(&arguments).map_err(refused)?;
+            let answer = Answer::new(&admitted, &arguments, every_ns).map_err(refused)?;
             let (from, to) = (header.window.from_ns, header.window.to_ns);
-            Work::Module(Box::new(IntervalRunner::new(
-                instance,
-                admitted.filter().clone(),
-                from,
-                to,
-            )))
+            let runner = IntervalRunner::new(instance, admitted.filter().clone(), from, to);
+            (Work::Module(Box::new(runner)), Some(answer))
         }
     })
 }
@@ -172,6 +175,7 @@ fn work(start: wire::runner_start::Reader<'_>, header: &Header) -> Result<Work, 
 /// Looks at a module that was submitted, and tries it without a packet.
 fn check(run: wire::module_run::Reader<'_>, control: &mut LinkSender) -> Result<(), RunnerError> {
     admit(run)?
+        .0
         .trial()
         .map_err(|e| RunnerError::Module(e.to_string()))?;
     Ok(control.send_bytes(
@@ -180,10 +184,20 @@ fn check(run: wire::module_run::Reader<'_>, control: &mut LinkSender) -> Result<
     )?)
 }
 
-fn admit(run: wire::module_run::Reader<'_>) -> Result<AdmittedModule, RunnerError> {
-    VerifiedModule::from_supervisor(run.get_module()?)
+fn refused(error: impl std::fmt::Display) -> RunnerError {
+    RunnerError::Module(error.to_string())
+}
+
+/// The module of a run, and its arguments.
+fn admit(run: wire::module_run::Reader<'_>) -> Result<(AdmittedModule, Vec<(String, i64)>), RunnerError> {
+    let admitted = VerifiedModule::from_supervisor(run.get_module()?)
         .and_then(|module| module.admit())
-        .map_err(|e| RunnerError::Module(e.to_string()))
+        .map_err(refused)?;
+    let arguments = run.get_arguments()?.iter();
+    let arguments = arguments
+        .map(|a| Ok((messages::text(a.get_name())?, a.get_value())))
+        .collect::<capnp::Result<Vec<_>>>()?;
+    Ok((admitted, arguments))
 }
 
 /// Gaps that were known before the first packet, ns, in order of time. A module is told of each before the
@@ -214,7 +228,7 @@ fn consume(
             }
             (Feed::End, _) => return Ok(()),
             (Feed::View(view), Work::Module(runner)) => {
-                output.count_packets(view.len());
+                output.count_packets(view.len() as u64);
                 known.tell(runner, view.columns.ts_ns.iter().copied().max().unwrap_or(0));
                 let mut emitted = Vec::new();
                 runner
@@ -223,14 +237,11 @@ fn consume(
                 output.intervals(emitted)?;
             }
             (Feed::View(view), Work::Packets) => output.packets(&view)?,
-            (Feed::Tick(now_ns), Work::Module(runner)) => {
-                known.tell(runner, now_ns);
-                let mut emitted = Vec::new();
-                runner
-                    .advance(now_ns, &mut |rows| emitted.push(rows))
-                    .map_err(fault)?;
-                output.intervals(emitted)?;
+            (Feed::Passed { now_ns, packets }, Work::Module(runner)) => {
+                output.count_packets(packets);
+                advance(runner, now_ns, &mut known, output)?;
             }
+            (Feed::Tick(now_ns), Work::Module(runner)) => advance(runner, now_ns, &mut known, output)?,
             (Feed::Gap(gap), work) => {
                 if let Work::Module(runner) = work {
                     runner.gap(gap.from_ns, gap.to_ns);
@@ -246,11 +257,26 @@ fn consume(
                 },
                 Work::Records,
             ) => {
-                output.stored_rows(from_ns, to_ns, complete, &rows)?;
+                output.stored(from_ns, to_ns, complete, &rows)?;
             }
-            (Feed::Tick(_) | Feed::Rows { .. } | Feed::View(_), _) => {}
+            (Feed::Tick(_) | Feed::Passed { .. } | Feed::Rows { .. } | Feed::View(_), _) => {}
         }
     }
+}
+
+/// Time has reached `now_ns` without a packet for the module.
+fn advance(
+    runner: &mut IntervalRunner,
+    now_ns: u64,
+    known: &mut KnownGaps,
+    output: &mut Output,
+) -> Result<(), RunnerError> {
+    known.tell(runner, now_ns);
+    let mut emitted = Vec::new();
+    runner
+        .advance(now_ns, &mut |rows| emitted.push(rows))
+        .map_err(fault)?;
+    output.intervals(emitted)
 }
 
 fn await_signature(commands: &mut LinkReceiver) -> Result<Signature, RunnerError> {

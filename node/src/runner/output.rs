@@ -7,7 +7,8 @@ use como_anonymize::View;
 use como_dataset::{Batch, ColumnData, Completeness, DatasetWriter, Gap, Header, PacketBatch, Unsigned};
 use como_keys::sealing::Recipient;
 use como_keys::signing::Signature;
-use como_modules::IntervalRows;
+use como_modules::merge::MergeError;
+use como_modules::{Answer, IntervalRows};
 use como_policies::Window;
 
 use super::RunnerError;
@@ -18,6 +19,8 @@ const MAX_NAMED_STRETCHES: usize = 1000;
 /// A dataset being written.
 pub(super) struct Output {
     writer: DatasetWriter<BufWriter<File>>,
+    /// What becomes of a module's rows.
+    answer: Option<Answer>,
     end: Completeness,
 }
 
@@ -38,10 +41,16 @@ pub(super) struct Finished {
 
 impl Output {
     /// Begins the dataset.
-    pub fn create(file: File, header: &Header, recipients: &[Recipient]) -> Result<Self, RunnerError> {
+    pub fn create(
+        file: File,
+        header: &Header,
+        recipients: &[Recipient],
+        answer: Option<Answer>,
+    ) -> Result<Self, RunnerError> {
         let writer = DatasetWriter::create(BufWriter::with_capacity(1 << 20, file), header, recipients)?;
         let mut output = Self {
             writer,
+            answer,
             end: Completeness::default(),
         };
         // What is known to be missing before anything is read is missing in the end, too.
@@ -49,34 +58,49 @@ impl Output {
         Ok(output)
     }
 
-    /// Packets that a module saw.
-    pub fn count_packets(&mut self, count: usize) {
-        self.end.packets += count as u64;
+    /// Packets that a module's filter was asked for, whether or not they had to be read for it.
+    pub fn count_packets(&mut self, count: u64) {
+        self.end.packets += count;
     }
 
-    /// Rows of finished intervals, with the interval's start as their first column.
+    /// Rows of finished intervals.
     pub fn intervals(&mut self, emitted: Vec<IntervalRows>) -> Result<(), RunnerError> {
+        let Some(answer) = &mut self.answer else {
+            return emitted
+                .into_iter()
+                .try_for_each(|interval| self.interval(interval));
+        };
+        let mut answered = Vec::new();
         for interval in emitted {
-            if !interval.complete {
-                self.interrupted(interval.interval_start_ns, interval.interval_end_ns);
-            }
-            self.rows(interval.interval_start_ns, interval.rows)?;
+            answer
+                .push(interval, &mut |rows| answered.push(rows))
+                .map_err(of_answer)?;
         }
-        Ok(())
+        answered
+            .into_iter()
+            .try_for_each(|interval| self.interval(interval))
+    }
+
+    /// Rows of one interval of the answer, with its start as their first column.
+    fn interval(&mut self, interval: IntervalRows) -> Result<(), RunnerError> {
+        if !interval.complete {
+            self.interrupted(interval.interval_start_ns, interval.interval_end_ns);
+        }
+        self.rows(interval.interval_start_ns, interval.rows)
     }
 
     /// Rows that were computed before.
-    pub fn stored_rows(
-        &mut self,
-        from: u64,
-        to: u64,
-        complete: bool,
-        rows: &[u8],
-    ) -> Result<(), RunnerError> {
-        if !complete {
-            self.interrupted(from, to);
-        }
-        self.rows(from, como_dataset::decode_rows(rows)?)
+    pub fn stored(&mut self, from: u64, to: u64, complete: bool, rows: &[u8]) -> Result<(), RunnerError> {
+        let interval = IntervalRows {
+            interval_start_ns: from,
+            interval_end_ns: to,
+            rows: como_dataset::decode_rows(rows)?,
+            complete,
+            packets: 0,
+            late_packets: 0,
+            skipped_before: 0,
+        };
+        self.intervals(vec![interval])
     }
 
     fn rows(&mut self, start_ns: u64, rows: Batch) -> Result<(), RunnerError> {
@@ -122,7 +146,16 @@ impl Output {
     }
 
     /// Ends the content; what must be signed comes out.
-    pub fn finish(self) -> Result<Written, RunnerError> {
+    pub fn finish(mut self) -> Result<Written, RunnerError> {
+        if let Some(answer) = &mut self.answer {
+            let mut answered = Vec::new();
+            answer
+                .finish(&mut |rows| answered.push(rows))
+                .map_err(of_answer)?;
+            answered
+                .into_iter()
+                .try_for_each(|interval| self.interval(interval))?;
+        }
         let (packets, rows) = (self.end.packets, self.end.rows);
         let (statement, buffer) = self.writer.finish(&self.end)?;
         let file = buffer.into_inner().map_err(|e| e.into_error())?;
@@ -132,6 +165,14 @@ impl Output {
             packets,
             rows,
         })
+    }
+}
+
+/// A guest's fault is its module's; everything else was asked for.
+fn of_answer(error: MergeError) -> RunnerError {
+    match error {
+        MergeError::Fault(fault) => RunnerError::Module(fault.to_string()),
+        other => RunnerError::Answer(other),
     }
 }
 

@@ -10,21 +10,31 @@ use como_policies::AccessLevel;
 
 use super::Supervisor;
 use super::grants::SegmentGrant;
-use super::jobs::Job;
+use super::jobs::{Job, Work};
+
+/// Packets of the index's blocks have times to this, ns.
+const INDEX_GRAIN_NS: u64 = 1_000_000;
+
+/// What the index of the trace is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct IndexQuestion {
+    /// A filter under the node's pseudonyms, for each mapping epoch in which it can be said: canonical text, which passes
+    /// all that the asker's filter passes, or the module's, and perhaps more. An epoch that is missing is scanned.
+    pub filters: BTreeMap<u32, String>,
+    /// Length of the module's intervals where the filter is the module's own; else 0.
+    pub module_interval_ns: u64,
+}
 
 impl Supervisor {
-    /// The filter of a job under the node's pseudonyms, for each mapping epoch of its segments in which it can be said:
-    /// canonical text, which passes all that the filter passes and perhaps more. An epoch that is missing is scanned.
-    pub(super) fn index_filters(
+    /// What the index is asked for a job whose packets lie in these segments.
+    pub(super) fn index_question(
         &self,
         job: &Job,
         grants: &[SegmentGrant],
         audience: &[(u32, MappingKey)],
-    ) -> BTreeMap<u32, String> {
-        let level = job.filter_level();
-        let filter = match Filter::parse(&job.filter) {
-            Ok(filter) if !filter.is_any() && level >= AccessLevel::Anonymized => filter,
-            _ => return BTreeMap::new(),
+    ) -> IndexQuestion {
+        let Some((filter, level, module_interval_ns)) = selective_filter(job) else {
+            return IndexQuestion::default();
         };
         let epochs = grants.iter().map(|grant| grant.segment.mapping_epoch);
         let in_epoch = |epoch| {
@@ -38,11 +48,40 @@ impl Supervisor {
         for epoch in epochs {
             found.entry(epoch).or_insert_with(|| in_epoch(epoch));
         }
-        found
-            .into_iter()
-            .filter_map(|(epoch, filter)| Some((epoch, filter?)))
-            .collect()
+        IndexQuestion {
+            filters: found
+                .into_iter()
+                .filter_map(|(epoch, filter)| Some((epoch, filter?)))
+                .collect(),
+            module_interval_ns,
+        }
     }
+}
+
+/// The filter of a job that blocks may be left out for, the level of the view that it is evaluated on, and the length of
+/// the module's intervals where it is the module's own.
+///
+/// Packets that pass the asker's filter take a module's time along, whether or not they pass its own: beside an asker's
+/// filter the module's leaves nothing out.
+fn selective_filter(job: &Job) -> Option<(Filter, AccessLevel, u64)> {
+    let selective = |filter: &str, level| {
+        let filter = Filter::parse(filter).ok().filter(|filter| !filter.is_any())?;
+        (level >= AccessLevel::Anonymized).then_some((filter, level))
+    };
+    if !job.filter.is_empty() {
+        return selective(&job.filter, job.filter_level()).map(|(filter, level)| (filter, level, 0));
+    }
+    let Work::Query { module, .. } = &job.work else {
+        return None;
+    };
+    let manifest = &module.manifest;
+    // The index knows times to the millisecond: they decide as the packets' own do where all borders are of whole ones.
+    let borders = [job.window.from_ns, job.window.to_ns, manifest.interval_ns];
+    if !borders.iter().all(|border| border.is_multiple_of(INDEX_GRAIN_NS)) {
+        return None;
+    }
+    let (filter, level) = selective(&manifest.filter, manifest.level)?;
+    Some((filter, level, manifest.interval_ns))
 }
 
 /// `key` is the audience's at `anonymized`, the node's above.

@@ -1,7 +1,7 @@
 //! How a question will be answered: from stored records, from the past trace, or once its window has
 //! passed; and what that costs. Decides nothing about rights.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use como_anonymize::columns::Column;
 use como_anonymize::filter::Filter;
@@ -16,6 +16,7 @@ use super::Supervisor;
 use super::answers::Refusal;
 use super::catalog::{Coverage, MetricKey, Segment};
 use super::grants::{RecordGrant, SegmentGrant, sections};
+use super::index_filters::IndexQuestion;
 use super::jobs::{Job, Work};
 use super::modules::{Installed, fill_run};
 use super::now_ns;
@@ -140,6 +141,7 @@ impl Supervisor {
                 module,
                 arguments,
                 audience,
+                every_ns,
                 ..
             } => {
                 let manifest = &module.manifest;
@@ -155,6 +157,7 @@ impl Supervisor {
                     release: manifest.release,
                     hash_hex: hex::encode(manifest.wasm_sha256),
                     args: arguments.clone(),
+                    interval_ns: manifest.interval_ns.max(*every_ns),
                 };
                 (Kind::Table, table(columns), Some(reference), audience.clone())
             }
@@ -213,7 +216,7 @@ impl Supervisor {
         job: &Job,
         grants: &[SegmentGrant],
         audience: &[(u32, MappingKey)],
-        index: &BTreeMap<u32, String>,
+        index: &IndexQuestion,
     ) -> Vec<u8> {
         let node_key = self.keyring.node_signing.verifying_key().to_bytes();
         let directory = self.layout.segments();
@@ -244,8 +247,9 @@ impl Supervisor {
             }
             fill_segments(start.reborrow().init_segments(grants.len() as u32), grants);
             fill_audiences(start.reborrow().init_audiences(audience.len() as u32), audience);
-            let mut filters = start.init_index_filters(index.len() as u32);
-            for (i, (epoch, filter)) in index.iter().enumerate() {
+            start.set_interval_ns(index.module_interval_ns);
+            let mut filters = start.init_index_filters(index.filters.len() as u32);
+            for (i, (epoch, filter)) in index.filters.iter().enumerate() {
                 let mut to = filters.reborrow().get(i as u32);
                 to.set_mapping_epoch(*epoch);
                 to.set_filter(filter);
@@ -291,15 +295,23 @@ impl Supervisor {
                 // The reader computes the host's tables itself, and sends rows.
                 Work::Trace { .. } if job.is_table() => start.set_records(()),
                 Work::Trace { .. } => start.set_packets(()),
-                Work::Query { .. } if stored => start.set_records(()),
                 Work::Query {
                     module,
                     arguments,
                     audience,
+                    every_ns,
                     ..
                 } => {
+                    start.set_every_ns(*every_ns);
                     let window = (job.window.from_ns, job.window.to_ns);
-                    fill_run(start.init_module(), module, 0, arguments, audience, window);
+                    let run = match stored {
+                        true => {
+                            start.set_records(());
+                            start.init_stored()
+                        }
+                        false => start.init_module(),
+                    };
+                    fill_run(run, module, 0, arguments, audience, window);
                 }
             }
         })

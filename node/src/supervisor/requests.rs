@@ -58,6 +58,8 @@ pub struct QueryAsked {
     pub scope: Scope,
     /// Do not reuse stored records.
     pub fresh: bool,
+    /// Length of the intervals wanted, ns; 0: the module's own.
+    pub every_ns: u64,
 }
 
 /// What is asked.
@@ -187,6 +189,7 @@ fn read_query(query: api::query::Reader<'_>) -> Result<QueryAsked, Refusal> {
             explain: query.get_explain(),
         },
         fresh: query.get_fresh(),
+        every_ns: query.get_every_ns(),
     })
 }
 

@@ -72,6 +72,22 @@ fn records_of_the_live_stream_say_what_the_past_trace_says() {
             live.rows, past.rows,
             "{module} says two things of the same packets"
         );
+        if ["traffic", "topports", "topaddr"].contains(&module.as_str()) {
+            let combined = ["live", "past"].map(|kind| {
+                let fresh = if kind == "past" { &["--fresh"][..] } else { &[] };
+                let words = [&window[..], &["--every", "10s"], fresh].concat();
+                let file = format!("{module}-{kind}-combined.como");
+                let answer = ops.query(module, &words, &file).ok().json();
+                assert_eq!(answer["reused"], kind == "live", "{module}");
+                open_table(&ops, &ops.path(&file))
+            });
+            assert_eq!(combined[0].rows, combined[1].rows, "{module}, combined");
+            assert!(combined[0].rows.len() < live.rows.len(), "{module}");
+            if module == "traffic" {
+                assert_eq!(combined[0].rows.len(), 1, "ten seconds are one interval");
+                assert_eq!(combined[0].sum("packets"), live.sum("packets"));
+            }
+        }
         if module == "traffic" {
             let real = look_at(&traffic);
             let inside = real

@@ -4,6 +4,10 @@
 //!
 //! Exact for up to 12288 addresses an interval. Of the rest, an address of more than 1/512 of the rest's bytes (every packet
 //! counts at both its ends) is always tracked, and how far its bytes may be too high is told beside them.
+//!
+//! Tables merge into one of a longer interval, or of several nodes: an address that a full table leaves out may have as
+//! many bytes in it as the last one that it names, which counts to its bytes and to their error (Agarwal et al., "Mergeable
+//! summaries", 2012). The order stays that of `bytes`, so that no address which is left out has more.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 use core::cmp::Reverse;
@@ -24,10 +28,19 @@ const K_MAX: usize = 100;
 struct Sum {
     packets: u64,
     bytes: u64,
+    /// Of merged tables: by how much `bytes` may be too high.
+    error: u64,
+    /// Of merged tables that name the address: bytes that it cannot have beside those that they tell.
+    told: u64,
 }
 
 impl Zeroed for Sum {
-    const ZERO: Self = Self { packets: 0, bytes: 0 };
+    const ZERO: Self = Self {
+        packets: 0,
+        bytes: 0,
+        error: 0,
+        told: 0,
+    };
 }
 
 /// The tables of one interval, and `k`. An address is in one of them for the whole interval.
@@ -36,6 +49,10 @@ pub struct TopAddr {
     exact: HashTable<[u64; 2], Sum, SLOTS>,
     /// Beside each address stand its packets.
     rest: TopK<[u64; 2], u64, TRACKED>,
+    /// Of merged tables: bytes that an address may have in those that do not name it, if none does.
+    untold: u64,
+    /// Errors of rows of merged tables whose address found no exact place.
+    rest_error: u64,
 }
 
 impl TopAddr {
@@ -63,6 +80,8 @@ impl Module for TopAddr {
         k: 0,
         exact: HashTable::EMPTY,
         rest: TopK::EMPTY,
+        untold: 0,
+        rest_error: 0,
     };
 
     fn init(&mut self, args: &Args<'_>) -> Result<(), i32> {
@@ -86,13 +105,21 @@ impl Module for TopAddr {
     /// Most bytes first; where they are equal, the smaller address.
     fn store(&mut self, rows: &mut Rows<'_>) {
         let mut best = Best::<_, Tracked<[u64; 2], u64>, K_MAX>::of(self.k);
-        let exact = self.exact.iter().map(|entry| Tracked {
-            key: entry.key,
-            weight: entry.value.bytes,
-            error: 0,
-            value: entry.value.packets,
+        let exact = self.exact.iter().map(|entry| {
+            let more = self.untold - entry.value.told;
+            Tracked {
+                key: entry.key,
+                weight: entry.value.bytes + more,
+                error: entry.value.error + more,
+                value: entry.value.packets,
+            }
         });
-        for item in exact.chain(self.rest.items().iter().copied()) {
+        let rest = self.rest.items().iter().map(|item| Tracked {
+            weight: item.weight + self.untold,
+            error: item.error + self.untold + self.rest_error,
+            ..*item
+        });
+        for item in exact.chain(rest) {
             best.offer((item.weight, Reverse(address_number(item.key))), item);
         }
         for item in best.iter() {
@@ -105,9 +132,38 @@ impl Module for TopAddr {
         }
         self.exact.clear();
         self.rest.clear();
+        self.untold = 0;
+        self.rest_error = 0;
     }
 }
-como_kit::export!(TopAddr);
+
+impl Merge for TopAddr {
+    fn merge(&mut self, table: &Stored<'_>) {
+        // At most `k` rows are stored, and they are one part.
+        let full = table.len() == self.k;
+        let least = table.column::<u64>(1).last().filter(|_| full).unwrap_or(0);
+        self.untold += least;
+        let sums = table
+            .column::<u64>(1)
+            .zip(table.column::<u64>(2))
+            .zip(table.column::<u64>(3));
+        for (address, ((bytes, error), packets)) in table.address_words(0).zip(sums) {
+            match self.exact.entry(address) {
+                Some(sum) => {
+                    sum.packets += packets;
+                    sum.bytes += bytes;
+                    sum.error += error;
+                    sum.told += least;
+                }
+                None => {
+                    self.track(address, packets, bytes);
+                    self.rest_error += error;
+                }
+            }
+        }
+    }
+}
+como_kit::export!(TopAddr, merge);
 
 #[cfg(test)]
 mod tests {
@@ -140,6 +196,73 @@ mod tests {
         );
         assert_eq!(table.row(1), row(2, 1060, 2));
         assert_eq!(guest.store().rows(), 0, "the next interval starts empty");
+    }
+
+    /// Whatever the traffic: what a merged table says holds for the packets of all its intervals.
+    #[test]
+    fn merged_tables_bound_the_bytes_of_every_address() {
+        let mut state = 7u32;
+        let mut next = |n: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) % n
+        };
+        let k = 5;
+        let mut truth = std::collections::BTreeMap::<[u8; 16], u64>::new();
+        let mut merged = Guest::<TopAddr>::new(&[k]);
+        for interval in 0..30 {
+            let n = if interval % 7 == 3 { 2 } else { 200 };
+            let sources: Vec<_> = (0..n).map(|_| address(u128::from(next(8) * next(6)))).collect();
+            let lengths: Vec<u32> = (0..n).map(|_| 60 + next(1440)).collect();
+            for (source, length) in sources.iter().zip(&lengths) {
+                *truth.entry(*source).or_default() += u64::from(*length);
+            }
+            let mut guest = Guest::<TopAddr>::new(&[k]);
+            let packets = Packets::new(n).set(WIRE_LEN, &lengths);
+            guest.update(packets.set(SRC, &sources).set(DST, &sources));
+            merged.merge(&guest.store(), interval);
+        }
+        let table = merged.store();
+        assert_eq!(table.rows(), k as usize);
+        let mut least = u64::MAX;
+        for row in 0..table.rows() {
+            let [Value::Address(address), Value::U64(bytes), Value::U64(error), _] = table.row(row)[..]
+            else {
+                panic!("other kinds")
+            };
+            let real = truth.remove(&address).unwrap_or(0);
+            assert!(
+                (bytes - error..=bytes).contains(&real),
+                "{bytes} - {error} for {real}"
+            );
+            least = least.min(bytes);
+        }
+        assert!(
+            truth.values().all(|left_out| *left_out <= least),
+            "what is left out has no more"
+        );
+        assert_eq!(merged.store().rows(), 0, "the next merge starts empty");
+    }
+
+    #[test]
+    fn tables_that_name_all_addresses_merge_exactly() {
+        let mut merged = Guest::<TopAddr>::new(&[10]);
+        for (start, weight) in [(0, 1), (1, 3)] {
+            let mut guest = Guest::<TopAddr>::new(&[10]);
+            let packets = Packets::new(2)
+                .set(WIRE_LEN, &[1000, 10])
+                .set(WEIGHT, &[weight, 1]);
+            guest.update(
+                packets
+                    .set(SRC, &[address(1), address(2)])
+                    .set(DST, &[address(3); 2]),
+            );
+            merged.merge(&guest.store(), start);
+        }
+        let table = merged.store();
+        let row =
+            |n, bytes: u64, packets: u64| [address(n).into(), bytes.into(), 0u64.into(), packets.into()];
+        let rows: Vec<_> = (0..table.rows()).map(|i| table.row(i)).collect();
+        assert_eq!(rows, [row(3, 4020, 6), row(1, 4000, 4), row(2, 20, 2)]);
     }
 
     #[test]

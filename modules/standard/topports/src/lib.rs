@@ -25,14 +25,56 @@ struct Entry {
     counter: Counter,
 }
 
-/// The table of one interval, and `k`.
+/// Counters of one protocol, and which of them are not zero: an interval costs what it saw, not all ports.
+struct Table {
+    counters: [Counter; PORTS],
+    seen: [u64; PORTS / 64],
+}
+
+/// The tables of one interval, and `k`.
 pub struct TopPorts {
     k: usize,
     /// TCP, then UDP.
-    tables: [[Counter; PORTS]; 2],
+    tables: [Table; 2],
 }
 
 const ZERO: Counter = Counter { packets: 0, bytes: 0 };
+
+impl Table {
+    const EMPTY: Self = Self {
+        counters: [ZERO; PORTS],
+        seen: [0; PORTS / 64],
+    };
+
+    fn count(&mut self, port: u16, packets: u64, bytes: u64) {
+        let counter = &mut self.counters[usize::from(port)];
+        let is_new = counter.packets == 0;
+        counter.packets += packets;
+        counter.bytes += bytes;
+        if is_new {
+            self.mark(port);
+        }
+    }
+
+    /// Rare, and a function of its own: fuel is charged for a loop's whole body.
+    #[inline(never)]
+    fn mark(&mut self, port: u16) {
+        self.seen[usize::from(port / 64)] |= 1 << (port % 64);
+    }
+
+    /// Hands over every counter that is not zero, by ascending port, and clears it.
+    fn drain(&mut self, mut with: impl FnMut(u16, Counter)) {
+        for (word, seen) in (0u16..).zip(&mut self.seen) {
+            while *seen != 0 {
+                let port = word * 64 + seen.trailing_zeros() as u16;
+                *seen &= *seen - 1;
+                let counter = &mut self.counters[usize::from(port)];
+                with(port, *counter);
+                *counter = ZERO;
+            }
+        }
+    }
+}
 
 impl Module for TopPorts {
     const COLUMNS: &'static [ColumnId] = &[
@@ -47,7 +89,7 @@ impl Module for TopPorts {
     const MAX_ROWS: usize = K_MAX;
     const INITIAL: Self = Self {
         k: 0,
-        tables: [[ZERO; PORTS]; 2],
+        tables: [Table::EMPTY, Table::EMPTY],
     };
 
     fn init(&mut self, args: &Args<'_>) -> Result<(), i32> {
@@ -68,14 +110,9 @@ impl Module for TopPorts {
                 _ => continue,
             };
             let (packets, bytes) = (u64::from(weight), u64::from(weight) * u64::from(bytes));
-            let mut count = |port: u16| {
-                let counter = &mut table[usize::from(port)];
-                counter.packets += packets;
-                counter.bytes += bytes;
-            };
-            count(source);
+            table.count(source, packets, bytes);
             if destination != source {
-                count(destination);
+                table.count(destination, packets, bytes);
             }
         }
     }
@@ -83,17 +120,15 @@ impl Module for TopPorts {
     /// Most bytes first; where they are equal most packets, then TCP, then the smaller port.
     fn store(&mut self, rows: &mut Rows<'_>) {
         let mut best = Best::<_, Entry, K_MAX>::of(self.k);
-        for (protocol, table) in [TCP, UDP].into_iter().zip(&self.tables) {
-            for (port, counter) in (0..=u16::MAX).zip(table) {
-                if counter.packets > 0 {
-                    let entry = Entry {
-                        protocol,
-                        port,
-                        counter: *counter,
-                    };
-                    best.offer((counter.bytes, counter.packets), entry);
-                }
-            }
+        for (protocol, table) in [TCP, UDP].into_iter().zip(&mut self.tables) {
+            table.drain(|port, counter| {
+                let entry = Entry {
+                    protocol,
+                    port,
+                    counter,
+                };
+                best.offer((counter.bytes, counter.packets), entry);
+            });
         }
         for entry in best.iter() {
             let Counter { packets, bytes } = entry.counter;
@@ -103,9 +138,6 @@ impl Module for TopPorts {
                 packets.into(),
                 bytes.into(),
             ]);
-        }
-        for table in &mut self.tables {
-            table.fill(ZERO);
         }
     }
 }

@@ -4,12 +4,13 @@
 
 use como_anonymize::{Filter, PacketRow, View};
 use como_dataset::ColumnKind;
+use como_modules::merge::MergeError;
 use como_modules::{
-    Callback, Fault, FaultKind, Instance, IntervalRows, IntervalRunner, Manifest, Merge, ModuleError,
-    OutputColumn, StartError, limits,
+    AdmittedModule, Answer, Callback, Fault, FaultKind, Instance, IntervalRows, IntervalRunner, Manifest,
+    Merge, ModuleError, OutputColumn, StartError, limits,
 };
 
-use super::{addresses, behaviour, bombs, code, late, outputs, sections};
+use super::{addresses, behaviour, bombs, code, late, outputs, sections, tables};
 use crate::intervals::MIX;
 use crate::support::{Guest, SECOND_NS, admit, manifest, start, view};
 
@@ -126,9 +127,10 @@ pub fn beside(manifest: &Manifest, wasm: &[u8]) -> (Outcome, Vec<IntervalRows>) 
     let mut good = neighbour();
     let mut stopped = None;
     let mut theirs = Vec::new();
-    let mut hostile = match admit(manifest, wasm) {
+    let admitted = admit(manifest, wasm);
+    let mut hostile = match &admitted {
         Err(error) => {
-            stopped = Some(Outcome::Refused(error));
+            stopped = Some(Outcome::Refused(error.clone()));
             None
         }
         Ok(admitted) => match admitted.instantiate(&[]) {
@@ -159,7 +161,26 @@ pub fn beside(manifest: &Manifest, wasm: &[u8]) -> (Outcome, Vec<IntervalRows>) 
     }
     good.finish(end_ns(), &mut |r| rows.push(r))
         .expect("the neighbour has no fault");
+    if let (None, Ok(admitted)) = (&stopped, &admitted) {
+        stopped = answer_fault(admitted, &theirs).map(Outcome::Stopped);
+    }
     (stopped.unwrap_or(Outcome::Ran(theirs)), rows)
+}
+
+/// The rows are combined and loaded as for an asker; the fault that ends it.
+fn answer_fault(module: &AdmittedModule, stored: &[IntervalRows]) -> Option<Fault> {
+    let answered = || {
+        let mut answer = Answer::new(module, &[], Some(2 * SECOND_NS))?;
+        for rows in stored {
+            answer.push(rows.clone(), &mut |_| ())?;
+        }
+        answer.finish(&mut |_| ())
+    };
+    match answered() {
+        Ok(()) => None,
+        Err(MergeError::Fault(fault)) => Some(fault),
+        Err(other) => panic!("{other}"),
+    }
 }
 
 /// The neighbour's rows where nobody runs beside it.
@@ -217,6 +238,7 @@ fn all() -> Vec<Case> {
         code::cases(),
         bombs::cases(),
         sections::cases(),
+        tables::cases(),
     ]
     .into_iter()
     .flatten()
@@ -273,6 +295,11 @@ fn bombs_for_the_compiler_end_in_a_verdict_and_change_no_neighbour() {
 #[test]
 fn malformed_files_end_in_a_verdict_and_change_no_neighbour() {
     run(sections::cases());
+}
+
+#[test]
+fn what_a_guest_does_with_stored_rows_ends_in_a_verdict_and_changes_no_neighbour() {
+    run(tables::cases());
 }
 
 #[test]

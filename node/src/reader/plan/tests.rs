@@ -156,6 +156,7 @@ fn check(
         let search = Search {
             filter: &translated,
             above: asker.level() > AccessLevel::Anonymized,
+            passes: false,
         };
         let (found, fewer) = read(&plan(window, Some(search), reader), reader, pass);
         prop_assert_eq!(found, scanned, "{:?}: {}", asker, filter.canonical());
@@ -207,13 +208,14 @@ fn needle(reader: &SegmentReader, filter: &str, sample: &Sample) -> Vec<u64> {
     let search = Search {
         filter: &translated,
         above: true,
+        passes: false,
     };
     let steps = plan(ALWAYS, Some(search), reader);
     steps
         .iter()
         .filter_map(|step| match step {
             Step::Read(planned) => Some(planned.position),
-            Step::Damaged(_) => None,
+            Step::Passed(_) | Step::Damaged(_) => None,
         })
         .collect()
 }

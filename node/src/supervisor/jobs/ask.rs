@@ -15,6 +15,11 @@ use crate::supervisor::plan::Estimate;
 use crate::supervisor::requests::{QueryAsked, Scope};
 use crate::supervisor::{Supervisor, now_ns};
 
+const NS_PER_MS: u64 = 1_000_000;
+const NS_PER_DAY: u64 = 86_400_000 * NS_PER_MS;
+/// Longest interval that rows are combined to, ns: a leap year.
+const MAX_EVERY_NS: u64 = 366 * NS_PER_DAY;
+
 /// A question that the policy allows.
 struct Allowed {
     /// Id of the job that it becomes; the decision is logged under it.
@@ -53,6 +58,7 @@ impl Supervisor {
         let (hash, module) = self.modules.find(&asked.module)?;
         module.not_expired()?;
         let arguments = module.resolved(&asked.arguments)?;
+        check_every(&module, asked.every_ns)?;
         let facts = self.module_facts(&module, &asked.arguments, true);
         let view_level = module.manifest.level;
         let mut allowed = self.allow(
@@ -75,6 +81,7 @@ impl Supervisor {
             arguments,
             audience,
             fresh: asked.fresh,
+            every_ns: asked.every_ns,
             live: None,
         };
         self.explain_or_enqueue(allowed, work, recipient)
@@ -200,6 +207,21 @@ impl Job {
             signed: false,
         }
     }
+}
+
+/// Longer intervals are made of whole ones.
+fn check_every(module: &Installed, every_ns: u64) -> Result<(), Refusal> {
+    let manifest = &module.manifest;
+    if every_ns.is_multiple_of(manifest.interval_ns) && every_ns <= MAX_EVERY_NS {
+        return Ok(());
+    }
+    Err(Refusal::BadArguments(format!(
+        "intervals of {} ms cannot be made of those of `{}`, which are of {} ms: ask for a multiple, up to {} days",
+        every_ns / NS_PER_MS,
+        manifest.name,
+        manifest.interval_ns / NS_PER_MS,
+        MAX_EVERY_NS / NS_PER_DAY,
+    )))
 }
 
 fn check_output_level(module: &Installed, asked: AccessLevel) -> Result<(), Refusal> {

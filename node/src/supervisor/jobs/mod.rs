@@ -56,6 +56,8 @@ pub(in crate::supervisor) enum Work {
         arguments: Vec<(String, i64)>,
         audience: String,
         fresh: bool,
+        /// Length of the intervals wanted, ns; 0: the module's own.
+        every_ns: u64,
         /// The live instance of a future window.
         live: Option<u64>,
     },

@@ -93,7 +93,7 @@ impl Supervisor {
         } else {
             Vec::new()
         };
-        let index = self.index_filters(job, &grants, &keys);
+        let index = self.index_question(job, &grants, &keys);
         Ok((self.reader_start(job, &grants, &keys, &index), gaps, epoch))
     }
 
