@@ -149,6 +149,10 @@ pub enum ModuleCommand {
     Start(ModuleStart),
     /// Stop a module that runs live
     Stop(ModuleName),
+    /// Interrupt a module that runs live; what it misses can be computed from the past trace
+    Pause(ModuleName),
+    /// Let a paused module go on
+    Resume(ModuleName),
     /// Withdraw one of your modules for good
     Revoke(ModuleName),
 }
