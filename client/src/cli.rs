@@ -460,6 +460,9 @@ pub struct AuditVerify {
     /// The node's public signing key in hex [default: that of the node in your profile]
     #[arg(long, value_name = "HEX")]
     pub node_key: Option<String>,
+    /// Hash of a line that must be there: what `como status` said of the log earlier
+    #[arg(long, value_name = "HEX")]
+    pub witness: Option<String>,
 }
 
 /// What a dataset can be opened into.

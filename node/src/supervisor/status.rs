@@ -34,9 +34,12 @@ impl Supervisor {
             })
             .collect();
         let modules = self.live_modules(asker);
+        let (lines, last_hash) = self.audit.head();
         Reply::ok(json!({
             "node": self.config.node.name.as_str(),
             "version": env!("CARGO_PKG_VERSION"),
+            // Whoever keeps this is a witness: the log cannot be cut behind it unseen.
+            "audit_log": { "lines": lines, "last_hash": last_hash },
             "mode": self.config.node.mode,
             "policy": self.policy.set_hash(),
             "uptime_seconds": self.started.elapsed().as_secs(),

@@ -9,7 +9,7 @@ use super::answers::{Refusal, Reply};
 use super::decide::Circumstances;
 use super::live::Computation;
 use super::modules::Installed;
-use super::requests::{Arguments, ModuleName};
+use super::requests::{Arguments, ModuleName, first_line};
 use super::{Supervisor, now_ns};
 
 /// That a module runs on the live stream.
@@ -150,7 +150,7 @@ impl Supervisor {
             match self.may_run(&module, wish) {
                 Ok(()) => wanted.push(what),
                 Err(refusal) => {
-                    denied.push((what, refusal.detail().to_owned()));
+                    denied.push((what, first_line(&refusal.detail())));
                     refused = Some(refusal);
                 }
             }
