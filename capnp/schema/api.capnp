@@ -26,6 +26,8 @@ struct Request {
     cancel       @13 :QueryRef;
     catalog      @14 :Void;
     status       @15 :Void;
+    pauseModule  @16 :ModuleRef;
+    resumeModule @17 :ModuleRef;
   }
 }
 

@@ -134,6 +134,16 @@ struct CaptureReport {
   warning     @8 :Text;     # e.g. the file is truncated; empty: none
   offset      @9 :UInt64;   # bytes of a file that were read
   outOfOrder  @10 :UInt64;  # packets of this run whose time is before that of the packet in front of them
+  losses      @11 :List(Loss); # packets lost by this run, by cause
+  sealedBytes @12 :UInt64;  # bytes of sealed blocks
+  denied      @13 :UInt64;  # packets without a view below `payload`
+  views       @14 :List(UInt64); # live views that were made, by their level: 0 aggregate .. 4 payload
+  viewsSent   @15 :UInt64;  # live views that went to consumers; more than were made where two share one
+}
+
+struct Loss {
+  cause @0 :Text;
+  count @1 :UInt64;
 }
 
 # capture or export -> storage
@@ -183,6 +193,7 @@ struct StorageStart {
   recordsBytes @2 :UInt64;
   maxAgeNs     @3 :UInt64; # a segment goes this long after it was begun, wall time; 0: never for its age
   keepFreeBytes @4 :UInt64; # the oldest segments go while the disk has fewer bytes free
+  recordsMaxAgeNs @5 :UInt64; # a record file goes this long after it was ended, wall time; 0: never for its age
 }
 
 struct SegmentState {
@@ -217,6 +228,10 @@ struct StorageReport {
   duplicates  @4 :UInt64;  # blocks dropped because they were stored before
   tornBytes   @5 :UInt64;  # cut off recovered segments
   warning     @6 :Text;
+  recordFiles @7 :UInt32;
+  recordBytes @8 :UInt64;
+  blocks      @9 :UInt64;  # stored by this run
+  storedBytes @10 :UInt64; # of these, with the ends of segments
 }
 
 # ---------------------------------------------------------------- export, runner
@@ -229,6 +244,8 @@ struct ModuleRun {
   fromNs       @4 :UInt64;         # live: the first interval that may be stored
   toNs         @5 :UInt64;         # live: end of a future window; 0: until stopped
   audience     @6 :Text;           # of its records; empty where it asks for no pseudonymous column
+  storedToNs   @7 :UInt64;         # live: end of the newest complete interval that is stored of it; 0: none. What lies
+                                   # between it and the first interval of this run is marked as a gap
 }
 
 struct Argument {
@@ -253,6 +270,8 @@ struct ModuleUsage {
   wallNs    @3 :UInt64;
   rows      @4 :UInt64;
   intervals @5 :UInt64;
+  memoryBytes @6 :UInt64;  # the guest's memory
+  storedBytes @7 :UInt64;  # sealed record blocks
 }
 
 struct RecordOpen {
@@ -350,8 +369,10 @@ struct SegmentGrant {
 }
 
 struct RecordGrant {
-  file @0 :Text;
-  key  @1 :Data;
+  file   @0 :Text;
+  key    @1 :Data;
+  fromNs @2 :UInt64;  # the stretch of complete intervals that is meant: a file may hold several
+  toNs   @3 :UInt64;
 }
 
 struct Progress {
@@ -366,6 +387,9 @@ struct Finished {
   gaps    @3 :List(Gap);
   damaged @4 :UInt64;  # blocks that could not be read
   readBytes @5 :UInt64; # reader: bytes of the trace that were read
+  fuel      @6 :UInt64; # runner of a module: what it used
+  wallNs    @7 :UInt64;
+  memoryBytes @8 :UInt64;
 }
 
 # ---------------------------------------------------------------- runner
@@ -397,6 +421,7 @@ struct QueryStart {
   key         @2 :Text;        # PEM
   trust       @3 :Trust;
   node        @4 :Text;
+  metrics     @5 :Text;        # ip:port of the operator's metrics; empty: none
 }
 
 struct Trust {
@@ -418,9 +443,10 @@ struct Ask {
     result  @4 :Text;     # of a query: the answer carries a read-only descriptor
     status  @5 :Void;
     catalog @6 :Void;
-    metrics @7 :Void;
+    metrics @7 :Void;     # of the operator's own endpoint: nobody asks by name
     node    @8 :Void;
   }
+  notAfterNs @9 :UInt64;  # until when the client certificate is valid, ns since the Unix epoch
 }
 
 struct Answer {

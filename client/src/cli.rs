@@ -149,6 +149,10 @@ pub enum ModuleCommand {
     Start(ModuleStart),
     /// Stop a module that runs live
     Stop(ModuleName),
+    /// Interrupt a module that runs live; what it misses can be computed from the past trace
+    Pause(ModuleName),
+    /// Let a paused module go on
+    Resume(ModuleName),
     /// Withdraw one of your modules for good
     Revoke(ModuleName),
 }
@@ -484,6 +488,9 @@ pub struct AuditVerify {
     /// The node's public signing key in hex [default: that of the node in your profile]
     #[arg(long, value_name = "HEX")]
     pub node_key: Option<String>,
+    /// Hash of a line that must be there: what `como status` said of the log earlier
+    #[arg(long, value_name = "HEX")]
+    pub witness: Option<String>,
 }
 
 /// What a dataset can be opened into.

@@ -32,6 +32,10 @@ pub enum Ask {
     },
     /// Stop a module that runs live.
     StopModule(ModuleRef),
+    /// Interrupt it.
+    PauseModule(ModuleRef),
+    /// Let it go on.
+    ResumeModule(ModuleRef),
     /// Which modules are there?
     ListModules,
     /// Withdraw a module for good.
@@ -135,6 +139,8 @@ fn encode(ask: &Ask, parties: Parties<'_>, nonce: &[u8], expiry_ns: u64) -> Vec<
             set_arguments(start.init_arguments(arguments.len() as u32), arguments);
         }
         Ask::StopModule(module) => set_module(request.init_stop_module(), module),
+        Ask::PauseModule(module) => set_module(request.init_pause_module(), module),
+        Ask::ResumeModule(module) => set_module(request.init_resume_module(), module),
         Ask::ListModules => request.set_list_modules(()),
         Ask::RevokeModule(module) => set_module(request.init_revoke_module(), module),
         Ask::Query(query) => set_query(request.init_query(), query),

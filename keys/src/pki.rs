@@ -184,10 +184,18 @@ pub fn serial_of(cert_pem: &str) -> Result<Vec<u8>, KeyError> {
 
 /// When a PEM certificate ends, ns since the Unix epoch.
 pub fn valid_until_ns(cert_pem: &str) -> Result<u64, KeyError> {
-    with_certificate(cert_pem, |certificate| {
-        let seconds = certificate.validity().not_after.timestamp();
-        u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000)
-    })
+    with_certificate(cert_pem, not_after_ns)
+}
+
+/// The same of a DER certificate, as a TLS handshake gives it; `None` where it does not read.
+pub fn valid_until_der_ns(cert_der: &[u8]) -> Option<u64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(cert_der).ok()?;
+    Some(not_after_ns(&certificate))
+}
+
+fn not_after_ns(certificate: &x509_parser::certificate::X509Certificate<'_>) -> u64 {
+    let seconds = certificate.validity().not_after.timestamp();
+    u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000)
 }
 
 fn public_key_of(cert_pem: &str) -> Result<Vec<u8>, KeyError> {

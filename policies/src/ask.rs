@@ -155,6 +155,12 @@ pub enum Action {
     SubmitModule,
     /// Start a module on the live stream.
     StartModule,
+    /// End a module's run on the live stream.
+    StopModule,
+    /// Interrupt it.
+    PauseModule,
+    /// Let it go on.
+    ResumeModule,
     /// Have a module's results pushed as they are computed.
     QueryStatic,
     /// Run a module over a window.
@@ -177,9 +183,12 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 11] = [
+    pub const ALL: [Action; 14] = [
         Self::SubmitModule,
         Self::StartModule,
+        Self::StopModule,
+        Self::PauseModule,
+        Self::ResumeModule,
         Self::QueryStatic,
         Self::QueryOnDemand,
         Self::QueryAdHoc,
@@ -196,6 +205,9 @@ impl Action {
         match self {
             Self::SubmitModule => "submitModule",
             Self::StartModule => "startModule",
+            Self::StopModule => "stopModule",
+            Self::PauseModule => "pauseModule",
+            Self::ResumeModule => "resumeModule",
             Self::QueryStatic => "queryStatic",
             Self::QueryOnDemand => "queryOnDemand",
             Self::QueryAdHoc => "queryAdHoc",

@@ -252,6 +252,9 @@ impl Action {
         match self {
             Self::SubmitModule => "submit modules",
             Self::StartModule => "start this module",
+            Self::StopModule => "stop this module",
+            Self::PauseModule => "pause this module",
+            Self::ResumeModule => "let this module go on",
             Self::QueryStatic => "have this module's results pushed",
             Self::QueryOnDemand => "run this module on demand",
             Self::QueryAdHoc => "ask ad-hoc queries",

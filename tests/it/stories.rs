@@ -1,14 +1,19 @@
 //! What CoMo is for, end to end: people, a node, modules and datasets, through the real programs only.
 
+mod again;
+mod audiences;
 mod endorsed;
 mod exchange;
 mod hours;
 mod import;
+mod interrupted;
+mod metrics;
 mod modules;
 mod operator;
 mod oracle;
 mod queries;
 mod records;
+mod registry;
 mod tools;
 mod trace;
 

@@ -10,7 +10,11 @@ use crate::render;
 
 pub fn verify(context: &Context, args: &AuditVerify) -> Result<()> {
     let node_key = context.node_key(args.node_key.as_deref())?;
-    let report = como_keys::audit::verify(&args.file, &[node_key]).map_err(|error| match error {
+    let checked = match &args.witness {
+        None => como_keys::audit::verify(&args.file, &[node_key]),
+        Some(hash) => como_keys::audit::verify_witnessed(&args.file, &[node_key], hash),
+    };
+    let report = checked.map_err(|error| match error {
         KeyError::File { path, source, .. } => ClientError::read(&path, source),
         other => ClientError::of_verification(other),
     })?;

@@ -35,6 +35,8 @@ pub fn run(context: &Context, command: ModuleCommand) -> Result<()> {
             },
         ),
         ModuleCommand::Stop(args) => ask(context, &Ask::StopModule(module_ref(&args.module))),
+        ModuleCommand::Pause(args) => ask(context, &Ask::PauseModule(module_ref(&args.module))),
+        ModuleCommand::Resume(args) => ask(context, &Ask::ResumeModule(module_ref(&args.module))),
         ModuleCommand::Revoke(args) => ask(context, &Ask::RevokeModule(module_ref(&args.module))),
     }
 }

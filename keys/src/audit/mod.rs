@@ -9,11 +9,12 @@
 //!
 //! A head signs (DSSE, `application/vnd.como.audit-head.v1`) its `seq` and `time_ns` (8 bytes each,
 //! big-endian) and `prev` (32 bytes): with it, the whole log before it. Whoever controls the disk can still
-//! cut the log after some head or forge lines after the last one; a witness who keeps heads sees that.
+//! cut the log after some head or forge lines after the last one; a witness who keeps the hash of a line sees that
+//! ([`verify_witnessed`]). The node tells everybody whom it answers the hash of its newest line.
 
 mod verify;
 
-pub use verify::{AuditReport, verify};
+pub use verify::{AuditReport, verify, verify_witnessed};
 
 use crate::labels::payload_type;
 use crate::signing::{KeyId, SigningKey};
@@ -103,7 +104,7 @@ impl AuditLog {
             source: std::io::ErrorKind::ResourceBusy.into(),
             fix: "another process writes it: stop the other node first",
         })?;
-        let chain = Chain::read(path, &mut file, None)?;
+        let chain = Chain::read(path, &mut file, None, None)?;
         let torn_bytes = chain.torn_bytes;
         let mut log = Self {
             path: path.to_owned(),
@@ -137,6 +138,11 @@ impl AuditLog {
             self.sign_head(time_ns)?;
         }
         Ok(seq)
+    }
+
+    /// Lines of the log, and the hash of the last in hex: what a witness keeps.
+    pub fn head(&self) -> (u64, String) {
+        (self.next_seq, hex::encode(self.last_hash))
     }
 
     /// Signs the log up to here (done by itself every [`HEAD_EVERY`] lines). Nothing new, nothing done.

@@ -27,13 +27,27 @@ pub struct AuditReport {
 /// Checks the whole chain and every signed head against the node's keys (the present and former ones). The
 /// error names the first bad line.
 pub fn verify(path: &Path, node_keys: &[VerifyingKey]) -> Result<AuditReport, KeyError> {
+    report(path, node_keys, None)
+}
+
+/// The same, and that a line is there whose hash (hex) a witness has kept. Without one, a log that was cut after some
+/// line, or written anew from there on, verifies as far as it goes.
+pub fn verify_witnessed(
+    path: &Path,
+    node_keys: &[VerifyingKey],
+    line_hash: &str,
+) -> Result<AuditReport, KeyError> {
+    report(path, node_keys, Some(line_hash))
+}
+
+fn report(path: &Path, node_keys: &[VerifyingKey], witness: Option<&str>) -> Result<AuditReport, KeyError> {
     let mut file = File::open(path).map_err(|source| KeyError::File {
         path: path.to_owned(),
         doing: "read",
         source,
         fix: "check the path of the audit log",
     })?;
-    let chain = Chain::read(path, &mut file, Some(node_keys))?;
+    let chain = Chain::read(path, &mut file, Some(node_keys), witness)?;
     Ok(AuditReport {
         lines: chain.lines,
         heads: chain.heads,
@@ -54,11 +68,13 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// Reads from the beginning. Without `node_keys` the signatures of heads are not checked.
+    /// Reads from the beginning. Without `node_keys` the signatures of heads are not checked; with a `witness`, the hash
+    /// of some line must be this.
     pub(super) fn read(
         path: &Path,
         file: &mut File,
         node_keys: Option<&[VerifyingKey]>,
+        witness: Option<&str>,
     ) -> Result<Self, KeyError> {
         let failed = |source| KeyError::File {
             path: path.to_owned(),
@@ -77,6 +93,16 @@ impl Chain {
             torn_bytes: 0,
         };
         let mut line = Vec::new();
+        let mut seen = false;
+        let whole = |chain: Self, seen: bool| match witness {
+            Some(hash) if !seen => Err(chain.broken(
+                path,
+                format!(
+                    "the log ends without the line {hash} that the witness saw: it was cut, or written anew"
+                ),
+            )),
+            _ => Ok(chain),
+        };
         loop {
             line.clear();
             let limit = MAX_LINE_BYTES as u64 + 1;
@@ -85,12 +111,12 @@ impl Chain {
                 .read_until(b'\n', &mut line)
                 .map_err(failed)? as u64;
             if read == 0 {
-                return Ok(chain);
+                return whole(chain, seen);
             }
             if line.last() != Some(&b'\n') {
                 if read < limit {
                     chain.torn_bytes = read;
-                    return Ok(chain);
+                    return whole(chain, seen);
                 }
                 return Err(chain.broken(path, format!("the line is longer than {MAX_LINE_BYTES} bytes")));
             }
@@ -101,6 +127,7 @@ impl Chain {
             chain.lines += 1;
             chain.length_bytes += read;
             chain.last_hash = digest::sha256(&line);
+            seen |= witness.is_some_and(|hash| hash.eq_ignore_ascii_case(&hex::encode(chain.last_hash)));
         }
     }
 
@@ -307,6 +334,36 @@ mod tests {
         ));
         // After a rotation both keys are known.
         assert!(verify(&fixture.path, &[stranger, fixture.key.verifying_key()]).is_ok());
+    }
+
+    #[test]
+    fn a_witness_finds_a_log_that_was_cut_or_written_anew() {
+        let fixture = Fixture::new();
+        let mut log = fixture.open().unwrap();
+        for number in 0..5 {
+            log.append(number, &event(number)).unwrap();
+            log.sign_head(number).unwrap();
+        }
+        let (lines, seen) = log.head();
+        drop(log);
+        let keys = [fixture.key.verifying_key()];
+        let witnessed = || verify_witnessed(&fixture.path, &keys, &seen);
+        assert_eq!(witnessed().unwrap().lines, lines);
+        let good = fixture.lines();
+        for kept in 1..good.len() {
+            fixture.rewrite(&good[..kept]);
+            assert!(fixture.verify().is_ok(), "cut behind a line, the rest is a log");
+            let found = witnessed().unwrap_err();
+            assert!(matches!(found, KeyError::AuditChain { line, .. } if line == kept as u64 + 1));
+        }
+        // The node itself writes on after the cut: still not what was seen.
+        fixture.rewrite(&good[..4]);
+        let mut log = fixture.open().unwrap();
+        for number in 0..20 {
+            log.append(number, &event(number)).unwrap();
+        }
+        drop(log);
+        assert!(fixture.verify().is_ok() && witnessed().is_err());
     }
 
     #[test]

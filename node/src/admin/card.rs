@@ -78,6 +78,18 @@ pub(super) fn welcome(node: &AdminNode, card: &Card, file: &Path) -> Result<Stri
     Ok(serial)
 }
 
+/// Reads the card with which somebody who is registered replaces keys.
+pub(super) fn of_same(path: &Path, id: &SpiffeId) -> Result<Card, AdminError> {
+    let card = read(path)?;
+    if card.name == *id {
+        return Ok(card);
+    }
+    Err(AdminError::refused(
+        format!("the card is of {}, the entry of {id}", card.name),
+        "make the new keys under the same SPIFFE id, or register somebody new with `add`",
+    ))
+}
+
 /// Reads a card.
 pub fn read(path: &Path) -> Result<Card, AdminError> {
     let text = read_bounded(path)?;

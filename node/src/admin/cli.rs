@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use como_keys::keyring::Destroy;
+use como_keys::signing::KeyId;
 use como_policies::{AccessLevel, SystemMode};
 
 use super::init::{InitOptions, NewSource};
 use super::partners::{Grant, Standing};
 use super::trace::{self, TraceCommand};
-use super::{AdminError, AdminNode, State, check, developers, endorse, init, keys, partners};
+use super::{AdminError, AdminNode, State, check, developers, endorse, init, keys, partners, revocations};
 use crate::config::SpiffeId;
 use crate::registry::RegistryName;
 
@@ -71,6 +72,17 @@ pub enum AdminCommand {
         #[command(flatten)]
         node: NodeArgument,
     },
+    /// Take an endorsement back
+    Withdraw {
+        /// Name of the entry
+        name: RegistryName,
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArgument,
+    },
+    /// Modules and developers' keys that run here no more
+    #[command(subcommand)]
+    Revocations(RevocationsCommand),
     /// The node's keys
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -115,6 +127,20 @@ pub enum PartnerCommand {
     },
     /// List partners
     List {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArgument,
+    },
+    /// Replace a partner's keys and certificate by those of a new card
+    Rotate {
+        /// Name of the entry
+        name: RegistryName,
+        /// The new card.toml, under the same SPIFFE id
+        #[arg(long)]
+        card: PathBuf,
+        /// Where the welcome goes that the partner gets back
+        #[arg(long, short, default_value = "welcome.toml")]
+        output: PathBuf,
         /// Which node.
         #[command(flatten)]
         node: NodeArgument,
@@ -175,10 +201,61 @@ pub enum DeveloperCommand {
         #[command(flatten)]
         node: NodeArgument,
     },
+    /// Replace a developer's keys and certificate by those of a new card
+    Rotate {
+        /// Name of the entry
+        name: RegistryName,
+        /// The new card.toml, under the same SPIFFE id
+        #[arg(long)]
+        card: PathBuf,
+        /// Others may have the old key: stop the modules that it signed
+        #[arg(long)]
+        compromised: bool,
+        /// Where the welcome goes that the developer gets back
+        #[arg(long, short, default_value = "welcome.toml")]
+        output: PathBuf,
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArgument,
+    },
     /// Stop a developer's modules and take no more
     Revoke {
         /// Name of the entry
         name: RegistryName,
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArgument,
+    },
+}
+
+/// Commands on revocation lists.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RevocationsCommand {
+    /// Show the lists in force
+    Show {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArgument,
+    },
+    /// Put more on the node's own list, which gets the next number
+    Add {
+        /// A developer's key: 64 hex digits, or its id of 32; may be repeated
+        #[arg(long = "key", value_parser = revocations::parse_key)]
+        keys: Vec<KeyId>,
+        /// SHA-256 of a module, as `como module list` shows it; may be repeated
+        #[arg(long = "module", value_parser = revocations::parse_module)]
+        modules: Vec<[u8; 32]>,
+        /// Days until nobody may rely on the list any more; then no module runs [default: never]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: Option<u32>,
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArgument,
+    },
+    /// Take a newer list of an issuer whose key `[modules] revocation_keys` names
+    Install {
+        /// The list
+        file: PathBuf,
         /// Which node.
         #[command(flatten)]
         node: NodeArgument,
@@ -293,6 +370,8 @@ fn answer(command: AdminCommand) -> Result<(String, ExitCode), AdminError> {
             &name,
             &ranges,
         )?),
+        AdminCommand::Withdraw { name, node } => done(endorse::withdraw(&node.open()?, &name)?),
+        AdminCommand::Revocations(command) => done(revocations_command(command)?),
         AdminCommand::Keys(command) => done(keys_command(command)?),
         AdminCommand::Trace(command) => trace::run(command),
     }
@@ -327,6 +406,12 @@ fn partner(command: PartnerCommand) -> Result<String, AdminError> {
             partners::add(&mut node.open()?, &name, &card, grant, &output)
         }
         PartnerCommand::List { node } => Ok(partners::list(&node.open()?)),
+        PartnerCommand::Rotate {
+            name,
+            card,
+            output,
+            node,
+        } => partners::rotate(&mut node.open()?, &name, &card, &output),
         PartnerCommand::Suspend { name, node } => {
             partners::change(&mut node.open()?, &name, Standing::Suspend)
         }
@@ -346,7 +431,30 @@ fn developer(command: DeveloperCommand) -> Result<String, AdminError> {
             node,
         } => developers::add(&node.open()?, &name, &card, ceiling, output_ceiling, &output),
         DeveloperCommand::List { node } => Ok(developers::list(&node.open()?)),
+        DeveloperCommand::Rotate {
+            name,
+            card,
+            compromised,
+            output,
+            node,
+        } => developers::rotate(&node.open()?, &name, &card, compromised, &output),
         DeveloperCommand::Revoke { name, node } => developers::revoke(&node.open()?, &name),
+    }
+}
+
+fn revocations_command(command: RevocationsCommand) -> Result<String, AdminError> {
+    match command {
+        RevocationsCommand::Show { node } => revocations::show(&node.open()?),
+        RevocationsCommand::Add {
+            keys,
+            modules,
+            days,
+            node,
+        } => {
+            let addition = revocations::Addition { keys, modules, days };
+            revocations::add(&node.open()?, addition)
+        }
+        RevocationsCommand::Install { file, node } => revocations::install(&node.open()?, &file),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `endorse`: the operator's word that a module's results reveal less than its input, for this hash and
+//! `endorse`, `withdraw`: the operator's word that a module's results reveal less than its input, for this hash and
 //! these arguments only.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use como_policies::AccessLevel;
 
 use super::events::AdminEvent;
 use super::{AdminError, AdminNode};
-use crate::registry::{Endorsement, RegistryName, save_endorsement};
+use crate::registry::{Endorsement, RegistryName, remove_endorsement, save_endorsement};
 
 /// `NAME=MIN..MAX`, both included.
 pub(super) fn parse_range(text: &str) -> Result<(String, (i64, i64)), String> {
@@ -19,6 +19,20 @@ pub(super) fn parse_range(text: &str) -> Result<(String, (i64, i64)), String> {
         return Err(wrong());
     }
     Ok((name.to_owned(), (bound(min)?, bound(max)?)))
+}
+
+/// Takes an endorsement back: what ran by it alone stops.
+pub(super) fn withdraw(node: &AdminNode, name: &RegistryName) -> Result<String, AdminError> {
+    let Some(endorsement) = node.registry.endorsements.get(name.as_ref()) else {
+        return Err(AdminError::refused(
+            format!("there is no endorsement `{name}`"),
+            "the files in registry/modules show which there are",
+        ));
+    };
+    remove_endorsement(&node.layout, name)?;
+    let detail = format!("module {} is no longer endorsed by it", endorsement.hash);
+    node.record(AdminEvent::new("withdraw", name.as_ref(), "", detail.clone()))?;
+    Ok(format!("Withdrew {name}: {detail}."))
 }
 
 pub(super) fn endorse(

@@ -1,5 +1,5 @@
 //! The operator's commands that change, check or read a node's files: `init`, `check`, `partner`, `developer`,
-//! `endorse`, `keys`, `trace`.
+//! `endorse`, `withdraw`, `revocations`, `keys`, `trace`.
 //!
 //! Every change is an event in the audit log, and a running supervisor is told by SIGHUP. Must never
 //! start a role or serve the network.
@@ -18,6 +18,7 @@ mod node;
 mod offloads;
 mod orders;
 mod partners;
+mod revocations;
 mod secret;
 #[cfg(test)]
 mod tests;

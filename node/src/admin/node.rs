@@ -70,7 +70,7 @@ pub(super) fn authority(layout: &Layout) -> Result<TrialCa, AdminError> {
     Ok(TrialCa::from_pem(&certificate, key)?)
 }
 
-/// Writes the authority's revocation list anew: the certificates of all who were revoked. Also for the
+/// Writes the authority's revocation list anew: the certificates of all who were revoked, and those that were replaced. Also for the
 /// supervisor, at every start: the list is valid for 90 days.
 pub fn renew_revocations(layout: &Layout, registry: &Registry) -> Result<(), AdminError> {
     let partners = registry
@@ -83,8 +83,11 @@ pub fn renew_revocations(layout: &Layout, registry: &Registry) -> Result<(), Adm
         .values()
         .filter(|d| d.revoked)
         .map(|d| &d.certificate_serials);
+    let replaced = registry.partners.values().map(|p| &p.revoked_serials);
+    let replaced = replaced.chain(registry.developers.values().map(|d| &d.revoked_serials));
     let serials: Vec<Vec<u8>> = partners
         .chain(developers)
+        .chain(replaced)
         .flatten()
         .filter_map(|serial| hex::decode(serial).ok())
         .collect();

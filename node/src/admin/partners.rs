@@ -1,4 +1,4 @@
-//! `partner add|list|suspend|resume|revoke`: who may ask, up to which level. A certificate is issued from
+//! `partner add|list|rotate|suspend|resume|revoke`: who may ask, up to which level. A certificate is issued from
 //! the request in the partner's card; the partner's keys never come here.
 
 use std::path::Path;
@@ -38,6 +38,7 @@ pub(super) fn add(
         request_key: card.request_key,
         dataset_recipient: card.dataset_recipient,
         certificate_serials: vec![serial],
+        revoked_serials: Vec::new(),
         id: card.name,
     };
     save_partner(&node.layout, name, &partner)?;
@@ -62,6 +63,47 @@ pub(super) fn add(
         partner.id,
         welcome_file.display()
     ))
+}
+
+/// Replaces a partner's keys and certificate by those of a new card. Results for the old dataset identity end.
+pub(super) fn rotate(
+    node: &mut AdminNode,
+    name: &RegistryName,
+    card_file: &Path,
+    welcome_file: &Path,
+) -> Result<String, AdminError> {
+    let Some(partner) = node.registry.partners.get(name.as_ref()) else {
+        return Err(unknown(name));
+    };
+    let card = card::of_same(card_file, &partner.id)?;
+    let mut rotated = partner.clone();
+    let serial = card::welcome(node, &card, welcome_file)?;
+    rotated.request_key = card.request_key;
+    rotated.dataset_recipient = card.dataset_recipient;
+    rotated.revoked_serials.clone_from(&rotated.certificate_serials);
+    rotated.certificate_serials.push(serial);
+    save_partner(&node.layout, name, &rotated)?;
+    let id = rotated.id.clone();
+    node.registry.partners.insert(name.to_string(), rotated);
+    renew_revocations(&node.layout, &node.registry)?;
+    let detail = "has new keys; its old certificates are revoked";
+    node.record(AdminEvent::new(
+        "partner rotate",
+        name.as_ref(),
+        id.as_str(),
+        detail.to_owned(),
+    ))?;
+    Ok(format!(
+        "{name} {detail}.\nSend {} back: `como join` takes it.",
+        welcome_file.display()
+    ))
+}
+
+fn unknown(name: &RegistryName) -> AdminError {
+    AdminError::refused(
+        format!("there is no partner `{name}`"),
+        "`como-node partner list` shows who there is",
+    )
 }
 
 fn refuse_known(node: &AdminNode, name: &RegistryName, id: &str) -> Result<(), AdminError> {
@@ -109,10 +151,7 @@ pub(super) enum Standing {
 
 pub(super) fn change(node: &mut AdminNode, name: &RegistryName, to: Standing) -> Result<String, AdminError> {
     let Some(partner) = node.registry.partners.get_mut(name.as_ref()) else {
-        return Err(AdminError::refused(
-            format!("there is no partner `{name}`"),
-            "`como-node partner list` shows who there is",
-        ));
+        return Err(unknown(name));
     };
     let (command, detail) = match to {
         Standing::Suspend => ("partner suspend", "is refused everything until resumed"),

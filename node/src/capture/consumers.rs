@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -67,12 +68,47 @@ struct Consumer {
 /// Where changes are sent.
 pub(super) struct Consumers {
     changes: Sender<Change>,
+    counts: Arc<ViewCounts>,
+}
+
+/// What was done for consumers; only grows.
+#[derive(Default)]
+pub(super) struct ViewCounts {
+    /// Views that were made of a block or an hour, by their level.
+    made: [AtomicU64; AccessLevel::ALL.len()],
+    /// Views that went to a consumer.
+    sent: AtomicU64,
+    /// Packets of views that a consumer was too slow for.
+    shed_packets: AtomicU64,
+}
+
+impl ViewCounts {
+    /// Views that were made, by their level.
+    pub fn made(&self) -> [u64; AccessLevel::ALL.len()] {
+        self.made.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Views that went to a consumer.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Packets of views that a consumer was too slow for.
+    pub fn shed_packets(&self) -> u64 {
+        self.shed_packets.load(Ordering::Relaxed)
+    }
+
+    fn count_made(&self, level: AccessLevel) {
+        self.made[usize::from(level.as_u8())].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Consumers {
     /// Serves consumers from `blocks` on a thread of its own, until capture ends.
     pub fn start(blocks: Receiver<LiveBlock>, wanted: Wanted, live: bool) -> Self {
         let (changes, queue) = channel();
+        let counts = Arc::new(ViewCounts::default());
+        let counting = counts.clone();
         std::thread::spawn(move || {
             Serving {
                 consumers: BTreeMap::new(),
@@ -80,10 +116,16 @@ impl Consumers {
                 hours: None,
                 wanted,
                 live,
+                counts: counting,
             }
             .run(&blocks, &queue);
         });
-        Self { changes }
+        Self { changes, counts }
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> &ViewCounts {
+        &self.counts
     }
 
     /// Applies a change before the next block.
@@ -99,6 +141,7 @@ struct Serving {
     hours: Option<LiveHours>,
     wanted: Wanted,
     live: bool,
+    counts: Arc<ViewCounts>,
 }
 
 impl Serving {
@@ -178,9 +221,10 @@ impl Serving {
                 };
                 consumer.missed = Some(merged(consumer.missed.take(), gap));
             }
-            let view = made
-                .entry(consumer.key.clone())
-                .or_insert_with_key(|key| view_for(key, block, &self.maps).map(Arc::new));
+            let view = made.entry(consumer.key.clone()).or_insert_with_key(|key| {
+                self.counts.count_made(key.level);
+                view_for(key, block, &self.maps).map(Arc::new)
+            });
             let lost = || Gap {
                 from_ns: span.0,
                 to_ns: span.1.saturating_add(1),
@@ -188,7 +232,7 @@ impl Serving {
                 count: Some(block.view.len() as u64),
             };
             match view {
-                Some(bytes) => consumer.offer(bytes, lost),
+                Some(bytes) => consumer.offer(bytes, lost, &self.counts),
                 None => consumer.missed = Some(merged(consumer.missed.take(), lost())),
             }
         }
@@ -209,8 +253,11 @@ impl Serving {
             for consumer in self.consumers.values_mut().filter(of_hours) {
                 let views = made
                     .entry(consumer.key.audience.clone())
-                    .or_insert_with_key(|audience| rows_for(audience, &hour, &self.maps));
-                consumer.offer_hour(views.as_deref(), hour.bin.start_ns);
+                    .or_insert_with_key(|audience| {
+                        self.counts.count_made(AccessLevel::Coarse);
+                        rows_for(audience, &hour, &self.maps)
+                    });
+                consumer.offer_hour(views.as_deref(), hour.bin.start_ns, &self.counts);
             }
         }
     }
@@ -239,7 +286,7 @@ impl Serving {
 
 impl Consumer {
     /// The rows of an hour; `None`: it is not released, or this consumer's pseudonyms are not there.
-    fn offer_hour(&mut self, views: Option<&[Arc<Vec<u8>>]>, start_ns: u64) {
+    fn offer_hour(&mut self, views: Option<&[Arc<Vec<u8>>]>, start_ns: u64, counts: &ViewCounts) {
         let lost = || Gap {
             from_ns: start_ns,
             to_ns: start_ns.saturating_add(coarse::BIN_NS),
@@ -247,12 +294,12 @@ impl Consumer {
             count: None,
         };
         match views {
-            Some(views) => views.iter().for_each(|bytes| self.offer(bytes, lost)),
+            Some(views) => views.iter().for_each(|bytes| self.offer(bytes, lost, counts)),
             None => self.missed = Some(merged(self.missed.take(), lost())),
         }
     }
 
-    fn offer(&mut self, bytes: &Arc<Vec<u8>>, lost: impl Fn() -> Gap) {
+    fn offer(&mut self, bytes: &Arc<Vec<u8>>, lost: impl Fn() -> Gap, counts: &ViewCounts) {
         let Some(queue) = &self.queue else {
             self.missed = Some(merged(self.missed.take(), lost()));
             return;
@@ -260,12 +307,16 @@ impl Consumer {
         if let Some(gap) = self.missed.take()
             && queue.try_send(Arc::new(feed::encode_gap(&gap))).is_err()
         {
-            self.missed = Some(merged(Some(gap), lost()));
+            self.missed = Some(merged(Some(gap), shed(counts, lost())));
             return;
         }
         match queue.try_send(bytes.clone()) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.missed = Some(merged(self.missed.take(), lost())),
+            Ok(()) => {
+                counts.sent.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(TrySendError::Full(_)) => {
+                self.missed = Some(merged(self.missed.take(), shed(counts, lost())))
+            }
             Err(TrySendError::Disconnected(_)) => {
                 self.queue = None;
                 self.missed = Some(merged(self.missed.take(), lost()));
@@ -330,6 +381,14 @@ fn span(view: &View) -> (u64, u64) {
         times.iter().copied().min().unwrap_or(0),
         times.iter().copied().max().unwrap_or(0),
     )
+}
+
+/// Counts what a consumer was too slow for.
+fn shed(counts: &ViewCounts, gap: Gap) -> Gap {
+    counts
+        .shed_packets
+        .fetch_add(gap.count.unwrap_or(0), Ordering::Relaxed);
+    gap
 }
 
 fn merged(before: Option<Gap>, gap: Gap) -> Gap {

@@ -384,13 +384,14 @@ impl Role {
     }
 
     fn report(&mut self, pipeline: &Pipeline, at_end: bool, resume: Resume) {
-        let counters = pipeline.counters();
+        let (counters, losses) = (pipeline.counters(), pipeline.losses());
+        let views = self.consumers.counts();
         let message = messages::up(|up| {
             let mut report = up.init_capture();
             report.set_packets(counters.received_packets);
             report.set_bytes(counters.stored_bytes);
             report.set_lost(counters.dropped_packets + counters.lost_packets);
-            report.set_shed(counters.shed_packets);
+            report.set_shed(counters.shed_packets + views.shed_packets());
             report.set_poisoned(counters.undissected_packets);
             report.set_now_ns(pipeline.newest_ns());
             report.set_acked(if at_end {
@@ -401,6 +402,19 @@ impl Role {
             report.set_source_done(at_end);
             report.set_offset(self.meter.offset.load(Ordering::Relaxed));
             report.set_out_of_order(self.meter.out_of_order.load(Ordering::Relaxed));
+            report.set_sealed_bytes(counters.sealed_bytes);
+            report.set_denied(counters.denied_packets);
+            report.set_views_sent(views.sent());
+            let mut made = report.reborrow().init_views(AccessLevel::ALL.len() as u32);
+            (0..)
+                .zip(views.made())
+                .for_each(|(at, count)| made.set(at, count));
+            let mut list = report.reborrow().init_losses(losses.len() as u32);
+            for (at, (cause, count)) in (0..).zip(losses) {
+                let mut loss = list.reborrow().get(at);
+                loss.set_cause(cause);
+                loss.set_count(count);
+            }
             if let Some(cause) = pipeline.source_damage() {
                 report.set_warning(damage_warning(cause));
             } else {

@@ -54,6 +54,8 @@ names! {
     imports = "state/imports";
     /// Nonces of requests that were taken and could still be sent again.
     nonces = "state/nonces";
+    /// The highest numbers of revocation lists that were in force.
+    revocation_numbers = "state/revocations.json";
     /// The audit log.
     audit_log = "audit.log";
     /// Events of administration commands that a running supervisor has not yet put into the audit log.

@@ -6,6 +6,7 @@
 
 mod diagnose;
 mod layout;
+mod metrics;
 mod reference;
 mod sections;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use diagnose::ConfigError;
 pub use layout::Layout;
+pub use metrics::Metrics;
 pub use reference::{documentation, template};
 pub use sections::{Keys, Limits, Modules, Node, Policy, Query, Records, Root, Sandbox, Source, Trace};
 pub use units::{Bytes, Span, SpiffeId};
@@ -40,6 +42,8 @@ pub struct Config {
     pub query: Query,
     /// Which modules may run.
     pub modules: Modules,
+    /// Counters for the operator's monitoring.
+    pub metrics: Metrics,
     /// The policy set.
     pub policy: Policy,
     /// How roles are confined.

@@ -58,7 +58,7 @@ const fn optional(name: &'static str, value: &'static str, text: &'static str) -
     }
 }
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     Section {
         name: "node",
         text: "Who this node is.",
@@ -162,11 +162,18 @@ const SECTIONS: [Section; 10] = [
     Section {
         name: "records",
         text: "Results of modules that run live.",
-        keys: &[default(
-            "ring_bytes",
-            "\"4 GiB\"",
-            "Disk for them; the oldest go first.",
-        )],
+        keys: &[
+            default(
+                "ring_bytes",
+                "\"4 GiB\"",
+                "Disk for them; the oldest files go first. Each live module's newest file, of 1 MiB, stays.",
+            ),
+            optional(
+                "max_age",
+                "\"30 d\"",
+                "How long a file of them is kept after it ended; at least 1 min. A file ends with its day, its module or 1 MiB.",
+            ),
+        ],
     },
     Section {
         name: "query",
@@ -218,7 +225,21 @@ const SECTIONS: [Section; 10] = [
             ),
             default("max_installed", "64", "Most installed modules."),
             default("max_live", "16", "Most modules that compute live."),
+            default(
+                "revocation_keys",
+                "[]",
+                "Ed25519 public keys, 64 hex digits each, whose revocation lists count beside the node's own.",
+            ),
         ],
+    },
+    Section {
+        name: "metrics",
+        text: "Counters for the operator's monitoring, in the Prometheus text format; off by default.",
+        keys: &[optional(
+            "listen",
+            "\"127.0.0.1:9464\"",
+            "Address and port of `/metrics`. A loopback address: whoever may use this machine reads the counters.",
+        )],
     },
     Section {
         name: "policy",

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use como_keys::signing::VerifyingKey;
 use como_policies::{AccessLevel, SystemMode};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::diagnose::{ConfigError, Located, Where};
+use super::metrics::{self, WrittenMetrics};
 use super::{Bytes, Config, Span, SpiffeId};
 use crate::process::SandboxMode;
 
@@ -77,6 +79,9 @@ pub struct Records {
     /// Disk for them; the oldest go first.
     #[serde(deserialize_with = "bytes")]
     pub ring_bytes: u64,
+    /// How long a file of them is kept after it ended, wall time; `None`: as long as there is room.
+    #[serde(deserialize_with = "span")]
+    pub max_age: Option<std::time::Duration>,
 }
 
 /// `[query]`: how partners are served.
@@ -117,9 +122,18 @@ pub struct Modules {
     pub max_installed: u32,
     /// Most modules that compute live.
     pub max_live: u32,
+    /// Whose revocation lists count beside the node's own: Ed25519 public keys, 64 hex digits.
+    pub revocation_keys: Vec<String>,
 }
 
 impl Modules {
+    /// Whose revocation lists count: the node's own, and those that are named.
+    pub fn revocation_issuers(&self, own: VerifyingKey) -> Vec<VerifyingKey> {
+        let named = self.revocation_keys.iter();
+        let named = named.filter_map(|hex| VerifyingKey::from_hex(hex).ok());
+        std::iter::once(own).chain(named).collect()
+    }
+
     /// Whether a module of this name may be installed.
     pub fn allows(&self, name: &str) -> bool {
         self.allow.is_empty() || self.allow.iter().any(|allowed| allowed == name)
@@ -163,7 +177,10 @@ pub enum Root {
 
 impl Default for Records {
     fn default() -> Self {
-        Self { ring_bytes: 4 << 30 }
+        Self {
+            ring_bytes: 4 << 30,
+            max_age: None,
+        }
     }
 }
 
@@ -184,6 +201,7 @@ impl Default for Modules {
             allow: Vec::new(),
             max_installed: 64,
             max_live: 16,
+            revocation_keys: Vec::new(),
         }
     }
 }
@@ -212,6 +230,8 @@ struct Written {
     query: WrittenQuery,
     #[serde(default)]
     modules: Modules,
+    #[serde(default)]
+    metrics: WrittenMetrics,
     #[serde(default)]
     policy: WrittenPolicy,
     #[serde(default)]
@@ -295,6 +315,10 @@ struct WrittenRoot {
     passphrase: Option<bool>,
 }
 
+fn span<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<std::time::Duration>, D::Error> {
+    Span::deserialize(deserializer).map(|span| Some(span.0))
+}
+
 fn bytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     Bytes::deserialize(deserializer).map(|bytes| bytes.0)
 }
@@ -313,7 +337,7 @@ const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 const MIN_SEGMENTS: u64 = 4;
 /// Smallest queue in front of storage: some blocks.
 const MIN_QUEUE_BYTES: u64 = 16 << 20;
-/// Shortest life of a segment: less would be a trace of nothing.
+/// Shortest life of a segment and of records: less would be a trace of nothing.
 const MIN_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Smallest ring of records.
 const MIN_RECORDS_BYTES: u64 = 16 << 20;
@@ -344,6 +368,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
         source: check.source(written.source)?,
         trace: check.trace(written.trace)?,
         records: check.records(written.records)?,
+        metrics: metrics::check(&check.located, written.metrics)?,
         query: check.query(written.query)?,
         modules: check.modules(written.modules)?,
         policy: check.policy(written.policy)?,
@@ -583,6 +608,13 @@ impl Check<'_> {
                 format!("write at least {}", Bytes(MIN_RECORDS_BYTES)),
             );
         }
+        if written.max_age.is_some_and(|age| age < MIN_MAX_AGE) {
+            return self.wrong(
+                self.located.key("records", "max_age"),
+                "that is too short a life for records",
+                "write at least 1 min, or leave the line out to keep what there is room for",
+            );
+        }
         Ok(written)
     }
 
@@ -659,6 +691,14 @@ impl Check<'_> {
                 self.located.key("modules", "max_live"),
                 "more modules may be live than installed",
                 "write max_live no larger than max_installed",
+            );
+        }
+        let bad = |key: &String| VerifyingKey::from_hex(key).is_err();
+        if written.revocation_keys.iter().any(bad) {
+            return self.wrong(
+                self.located.key("modules", "revocation_keys"),
+                "one of these is not an Ed25519 public key",
+                "write 64 hex digits for each issuer of revocation lists",
             );
         }
         Ok(written)

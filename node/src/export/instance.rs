@@ -1,23 +1,20 @@
 //! One live module: its interval runner, and what is known of it for its records.
 
-use std::time::{Duration, Instant};
-
 use como_anonymize::{Column, View};
 use como_capnp::wire_capnp as wire;
-use como_modules::{IntervalRows, IntervalRunner, Manifest, VerifiedModule};
+use como_modules::{IntervalRows, IntervalRunner, Manifest, Usage, VerifiedModule};
 
 use crate::feed::Feed;
 use crate::records::Sealer;
 use crate::wire as messages;
-
-/// How often an instance reports what it used.
-const USAGE_EVERY: Duration = Duration::from_secs(1);
 
 /// A record file that is being written.
 pub(super) struct OpenFile {
     pub name: String,
     pub epoch: u32,
     pub sealer: Sealer,
+    /// Bytes of its blocks.
+    pub bytes: u64,
 }
 
 /// One running module.
@@ -27,10 +24,17 @@ pub(super) struct Live {
     pub arguments: Vec<(String, i64)>,
     pub audience: String,
     pub file: Option<OpenFile>,
+    /// Where the stored records of this computation end, until the gap behind it is marked; ns.
+    pub stored_to_ns: Option<u64>,
+    /// Bytes of its sealed record blocks.
+    pub stored_bytes: u64,
     /// The columns that it looks at.
     columns: Vec<Column>,
     runner: Option<IntervalRunner>,
-    reported: Instant,
+    /// What the guest used when it ended.
+    last: Option<Usage>,
+    /// What was reported last: usage, intervals, stored bytes.
+    reported: Option<(Usage, u64, u64)>,
     rows: u64,
     intervals: u64,
 }
@@ -52,9 +56,12 @@ impl Live {
             arguments,
             audience: messages::text(run.get_audience()).map_err(|e| e.to_string())?,
             file: None,
+            stored_to_ns: Some(run.get_stored_to_ns()).filter(|end_ns| *end_ns > 0),
+            stored_bytes: 0,
             columns: admitted.manifest().looked_at(),
             runner: Some(runner),
-            reported: Instant::now(),
+            last: None,
+            reported: None,
             rows: 0,
             intervals: 0,
         })
@@ -89,29 +96,39 @@ impl Live {
             }
             Feed::Passed { .. } | Feed::Rows { .. } | Feed::End => Ok(()),
         };
-        self.intervals += out.len() as u64;
-        self.rows += out.iter().map(|i| i.rows.rows() as u64).sum::<u64>();
+        self.count(out);
         taken.map_err(|fault| fault.to_string())
     }
 
     /// Ends the module; what is open comes out as an interrupted interval.
     pub fn finish(&mut self, end_ns: u64) -> Vec<IntervalRows> {
         let mut out = Vec::new();
-        if let Some(runner) = self.runner.take()
-            && let Err(fault) = runner.finish(end_ns, &mut |rows| out.push(rows))
-        {
-            tracing::warn!(instance = self.id, "module failed at its end: {fault}");
+        if let Some(runner) = self.runner.take() {
+            match runner.finish(end_ns, &mut |rows| out.push(rows)) {
+                Ok(usage) => self.last = Some(usage),
+                Err(fault) => tracing::warn!(instance = self.id, "module failed at its end: {fault}"),
+            }
         }
+        self.count(&out);
         out
     }
 
-    /// A usage report, when the last is old enough.
-    pub fn usage_if_due(&mut self) -> Option<Vec<u8>> {
-        if self.reported.elapsed() < USAGE_EVERY {
+    fn count(&mut self, out: &[IntervalRows]) {
+        self.intervals += out.len() as u64;
+        self.rows += out.iter().map(|i| i.rows.rows() as u64).sum::<u64>();
+    }
+
+    /// A usage report, where there is something new to tell.
+    pub fn usage_if_changed(&mut self) -> Option<Vec<u8>> {
+        let usage = match &self.runner {
+            Some(runner) => runner.instance().usage(),
+            None => self.last?,
+        };
+        let told = (usage, self.intervals, self.stored_bytes);
+        if self.reported == Some(told) {
             return None;
         }
-        self.reported = Instant::now();
-        let usage = self.runner.as_ref()?.instance().usage();
+        self.reported = Some(told);
         Some(messages::up(|up| {
             let mut report = up.init_usage();
             report.set_instance(self.id);
@@ -120,6 +137,8 @@ impl Live {
             report.set_wall_ns(usage.wall_ns);
             report.set_rows(self.rows);
             report.set_intervals(self.intervals);
+            report.set_memory_bytes(usage.memory_bytes);
+            report.set_stored_bytes(self.stored_bytes);
         }))
     }
 }

@@ -5,7 +5,8 @@
 mod instance;
 mod sink;
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use como_capnp::wire_capnp as wire;
 
@@ -18,6 +19,9 @@ use sink::{RecordKeys, RecordSink};
 /// Messages of all links that may wait for the main loop. When they do, the links fill up, and capture
 /// sheds views (and says so) rather than wait.
 const MAX_WAITING_INPUTS: usize = 16;
+
+/// How often it is reported what the modules used.
+const USAGE_EVERY: Duration = Duration::from_secs(1);
 
 /// Why export ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +64,7 @@ pub fn run(control: LinkSender, commands: LinkReceiver) -> Result<(), ExportErro
         storage: 0,
         last_ns: 0,
         interrupted: false,
+        reported: Instant::now(),
     }
     .main_loop()
 }
@@ -90,17 +95,23 @@ struct Export {
     last_ns: u64,
     /// Capture went away after `last_ns`; the next view tells until when.
     interrupted: bool,
+    /// When usage was last reported.
+    reported: Instant,
 }
 
 impl Export {
     fn main_loop(mut self) -> Result<(), ExportError> {
         loop {
+            if self.reported.elapsed() >= USAGE_EVERY {
+                self.report_usage()?;
+            }
             // While storage owes too many acknowledgements, only what is not packets is taken.
             let input = match self.held_back.pop_front() {
                 Some(input) => input,
-                None => match self.queue.recv() {
+                None => match self.queue.recv_timeout(USAGE_EVERY) {
                     Ok(input) => input,
-                    Err(_) => return Ok(()),
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 },
             };
             match input {
@@ -226,7 +237,12 @@ impl Export {
         for (id, what) in faults {
             self.stop_faulty(id, &what)?;
         }
-        let reports: Vec<_> = self.live.iter_mut().filter_map(Live::usage_if_due).collect();
+        Ok(())
+    }
+
+    fn report_usage(&mut self) -> Result<(), ExportError> {
+        self.reported = Instant::now();
+        let reports: Vec<_> = self.live.iter_mut().filter_map(Live::usage_if_changed).collect();
         for report in reports {
             self.control.send_bytes(&report, &[])?;
         }
@@ -302,6 +318,9 @@ impl Export {
         if let Some(at) = self.live.iter().position(|live| live.id == id) {
             let mut live = self.live.swap_remove(at);
             self.sink.close(&mut live);
+            if let Some(report) = live.usage_if_changed() {
+                self.control.send_bytes(&report, &[])?;
+            }
         }
         self.report_fault(id, what)
     }
@@ -324,6 +343,9 @@ impl Export {
             }
         }
         self.sink.close(&mut live);
+        if let Some(report) = live.usage_if_changed() {
+            let _ = self.control.send_bytes(&report, &[]);
+        }
     }
 
     fn finish(&mut self) {

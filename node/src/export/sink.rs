@@ -14,6 +14,9 @@ use crate::wire as messages;
 
 /// Items that wait for storage's acknowledgement; beyond it export takes no more packets.
 const MAX_UNACKNOWLEDGED_ITEMS: usize = 1024;
+/// Size from which on a record file is ended and another begun, bytes: files expire as a whole, and the oldest of a
+/// ring of records must be able to go.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Epochs whose record keys are remembered.
 const MAX_EPOCHS: usize = 8;
 
@@ -88,16 +91,28 @@ impl RecordSink {
         Ok(())
     }
 
-    /// Seals one interval into the instance's record file of its epoch, and sends it.
+    /// Seals one interval into the instance's record file of its epoch, and sends it. Where the records of an earlier run
+    /// end before it, the stretch between is marked: one incomplete block without rows.
     pub fn store(&mut self, live: &mut Live, keys: &RecordKeys, epoch: u32, interval: &IntervalRows) {
-        if live.file.as_ref().is_none_or(|file| file.epoch != epoch) {
+        let fits = |file: &OpenFile| file.epoch == epoch && file.bytes < MAX_FILE_BYTES;
+        if !live.file.as_ref().is_some_and(fits) {
             self.close(live);
             self.open(live, keys, epoch);
         }
-        let Some(file) = &mut live.file else { return };
-        let rows = como_dataset::encode_rows(&interval.rows);
         let (from, to) = (interval.interval_start_ns, interval.interval_end_ns);
-        let block = file.sealer.seal(from, to, interval.complete, &rows);
+        // Between these and the records of an earlier run nothing was computed.
+        if let Some(end_ns) = live.stored_to_ns.take().filter(|end_ns| *end_ns < from) {
+            self.put(live, (end_ns, from), false, b"");
+        }
+        let rows = como_dataset::encode_rows(&interval.rows);
+        self.put(live, (from, to), interval.complete, &rows);
+    }
+
+    fn put(&mut self, live: &mut Live, (from, to): (u64, u64), complete: bool, rows: &[u8]) {
+        let Some(file) = &mut live.file else { return };
+        let block = file.sealer.seal(from, to, complete, rows);
+        file.bytes += block.len() as u64;
+        live.stored_bytes += block.len() as u64;
         let item = messages::store_item(|item| {
             let mut to = item.init_record_block();
             to.set_file(&file.name);
@@ -158,6 +173,7 @@ impl RecordSink {
             name,
             epoch,
             sealer: Sealer::new(&key),
+            bytes: 0,
         });
         self.send(item);
     }

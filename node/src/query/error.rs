@@ -8,8 +8,12 @@ use crate::link::LinkError;
 #[non_exhaustive]
 pub enum QueryError {
     /// The address is malformed or not one of this machine.
-    #[error("cannot listen on {listen}: {why}\nset `[query] listen` to an address and port of this machine")]
+    #[error(
+        "cannot listen on {listen}: {why}\nset `[{section}] listen` to an address and port of this machine"
+    )]
     Listen {
+        /// The section of the configuration.
+        section: &'static str,
         /// The configured address.
         listen: String,
         /// The reason.
@@ -17,9 +21,11 @@ pub enum QueryError {
     },
     /// Another process listens there already.
     #[error(
-        "cannot listen on {listen}: the port is in use by another process\nstop that process (`ss -ltnp` names it) or set `[query] listen` to a free port"
+        "cannot listen on {listen}: the port is in use by another process\nstop that process (`ss -ltnp` names it) or set `[{section}] listen` to a free port"
     )]
     PortInUse {
+        /// The section of the configuration.
+        section: &'static str,
         /// The configured address.
         listen: String,
     },

@@ -37,6 +37,11 @@ pub const MAX_QUERY_ID_BYTES: usize = 64;
 /// Bytes of a result read from its file at a time; at most three such chunks per stream are in memory.
 pub const RESULT_CHUNK_BYTES: usize = 128 << 10;
 
+/// Connections to the metrics endpoint at a time; one more waits.
+pub const MAX_METRICS_CONNECTIONS: usize = 4;
+
+/// Time for one answer of the metrics endpoint, from the connection to its end.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(35);
 /// Time for the TLS handshake; then the connection is closed.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for the header of an HTTP/1.1 request; then the connection is closed.

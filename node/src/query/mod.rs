@@ -11,7 +11,8 @@
 //! | `/v1/queries/{id}` | GET | `state` |
 //! | `/v1/queries/{id}/result` | GET, with `Range`, `If-Range` | `result`: a descriptor, streamed |
 //! | `/v1/status`, `/v1/catalog`, `/v1/node` | GET | the same |
-//! | `/v1/metrics` | GET, Prometheus text | `metrics` |
+//!
+//! The operator's monitoring asks another socket, on a loopback address and without a name: [`metrics`].
 //!
 //! Errors are RFC 9457 problem details; their `type` is in [`problem`]. Every limit is in [`limits`].
 
@@ -20,6 +21,7 @@ mod body;
 mod error;
 mod identity;
 pub mod limits;
+mod metrics;
 mod port;
 pub mod problem;
 mod range;
@@ -69,9 +71,13 @@ pub fn run(
     let tls = Tls::new(&start.certificate_pem, &start.key_pem, &start.authorities)?;
     let listener = match start.listener.take() {
         Some(listener) => listener,
-        None => bind(&start.listen)?,
+        None => bind("query", &start.listen)?,
     };
     listener.set_nonblocking(true).map_err(no_runtime)?;
+    let for_metrics = start.metrics_listener.take();
+    if let Some(listener) = &for_metrics {
+        listener.set_nonblocking(true).map_err(no_runtime)?;
+    }
     let limits = Limits::default();
     let (port, writer, commands) = SupervisorPort::start(control_sender, control_receiver, &limits)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -87,7 +93,18 @@ pub fn run(
     drop(start);
     let ended = runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(no_runtime)?;
-        Ok::<_, QueryError>(operate(listener, Arc::new(tls), port.clone(), limits, commands).await)
+        let for_metrics = for_metrics
+            .map(tokio::net::TcpListener::from_std)
+            .transpose()
+            .map_err(no_runtime)?
+            .map(|listener| tokio::spawn(metrics::serve(listener, port.clone())));
+        let ended = operate(listener, Arc::new(tls), port.clone(), limits, commands).await;
+        if let Some(serving) = for_metrics {
+            // Its clone of the port must not outlive this one: the link's writer ends with the last.
+            serving.abort();
+            let _ = serving.await;
+        }
+        Ok::<_, QueryError>(ended)
     });
     // Blocking reads that hang must not keep a stopped role alive.
     runtime.shutdown_background();

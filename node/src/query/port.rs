@@ -34,7 +34,7 @@ pub enum Question {
     Status,
     /// What the node has.
     Catalog,
-    /// Prometheus text.
+    /// Prometheus text, for the operator's own endpoint.
     Metrics,
     /// The node's identity and keys.
     Node,
@@ -149,8 +149,8 @@ impl SupervisorPort {
         Ok((SupervisorPort { shared }, PortWriter(writer), commanded))
     }
 
-    /// Asks on behalf of `asker` and waits for the answer.
-    pub async fn ask(&self, asker: &str, question: &Question) -> Result<Reply, NoReply> {
+    /// Asks on behalf of `asker`, whose certificate is valid until `until_ns`, and waits for the answer.
+    pub async fn ask(&self, asker: &str, until_ns: u64, question: &Question) -> Result<Reply, NoReply> {
         let _slot = self.shared.slots.try_acquire().map_err(|_| NoReply::Busy)?;
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let (reply, replied) = oneshot::channel();
@@ -169,7 +169,7 @@ impl SupervisorPort {
         match self
             .shared
             .outbox
-            .try_send(Outgoing::Message(ask_message(id, asker, question)))
+            .try_send(Outgoing::Message(ask_message(id, asker, until_ns, question)))
         {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(NoReply::Busy),
@@ -236,11 +236,12 @@ impl Drop for Forget<'_> {
     }
 }
 
-fn ask_message(id: u64, asker: &str, question: &Question) -> Vec<u8> {
+fn ask_message(id: u64, asker: &str, until_ns: u64, question: &Question) -> Vec<u8> {
     let mut message = capnp::message::Builder::new_default();
     let mut ask: ask::Builder = message.init_root::<up::Builder>().init_ask();
     ask.set_id(id);
     ask.set_asker(asker);
+    ask.set_not_after_ns(until_ns);
     match question {
         Question::Request(bytes) => ask.set_request(bytes),
         Question::State(query) => ask.set_state(query.as_str()),

@@ -21,7 +21,6 @@ use super::transfer;
 
 /// The media type of requests.
 pub const CAPNP_TYPE: &str = "application/x-capnp";
-const PROMETHEUS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const READ: &str = "GET, HEAD";
 
 /// What every request needs.
@@ -44,7 +43,6 @@ enum Route {
     Result(String),
     Status,
     Catalog,
-    Metrics,
     Node,
 }
 
@@ -54,7 +52,6 @@ impl Route {
             "requests" => Route::Submit,
             "status" => Route::Status,
             "catalog" => Route::Catalog,
-            "metrics" => Route::Metrics,
             "node" => Route::Node,
             other => {
                 let query = other.strip_prefix("queries/").ok_or(Problem::NotFound)?;
@@ -110,7 +107,6 @@ impl Api {
             Route::Status => self.relay(client, Question::Status).await,
             Route::Catalog => self.relay(client, Question::Catalog).await,
             Route::Node => self.relay(client, Question::Node).await,
-            Route::Metrics => self.relay(client, Question::Metrics).await,
         }?;
         response
             .headers_mut()
@@ -211,12 +207,7 @@ impl Api {
 
     /// Asks, and passes the reply on as it is.
     async fn relay(&self, client: &Client, question: Question) -> Result<Response<ResponseBody>, Problem> {
-        let media = if question == Question::Metrics {
-            PROMETHEUS_TYPE
-        } else {
-            "application/json"
-        };
-        relayed(self.ask(client, &question).await?, media)
+        relayed(self.ask(client, &question).await?)
     }
 
     async fn result<B>(
@@ -229,7 +220,7 @@ impl Api {
         let place = self.admission.enter(Kind::Stream, client.identity())?;
         let mut reply = self.ask(client, &Question::Result(id)).await?;
         let Some(file) = reply.file.take() else {
-            return relayed(reply, "application/json");
+            return relayed(reply);
         };
         let mut response = transfer::respond(
             file,
@@ -245,7 +236,7 @@ impl Api {
 
     async fn ask(&self, client: &Client, question: &Question) -> Result<Reply, Problem> {
         self.port
-            .ask(client.identity().as_str(), question)
+            .ask(client.identity().as_str(), client.until_ns(), question)
             .await
             .map_err(|why| match why {
                 NoReply::Busy => Problem::Busy("open questions"),
@@ -256,7 +247,7 @@ impl Api {
 }
 
 /// The supervisor's words, with its status.
-fn relayed(reply: Reply, media: &'static str) -> Result<Response<ResponseBody>, Problem> {
+fn relayed(reply: Reply) -> Result<Response<ResponseBody>, Problem> {
     let status = StatusCode::from_u16(reply.status)
         .ok()
         .filter(|status| status.as_u16() >= 200)
@@ -264,7 +255,7 @@ fn relayed(reply: Reply, media: &'static str) -> Result<Response<ResponseBody>, 
     let failed = status.is_client_error() || status.is_server_error();
     let mut response = Response::new(ResponseBody::full(reply.body));
     *response.status_mut() = status;
-    let media = if failed { PROBLEM_JSON } else { media };
+    let media = if failed { PROBLEM_JSON } else { "application/json" };
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(media));

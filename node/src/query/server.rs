@@ -27,7 +27,7 @@ use super::routes::Api;
 use super::tls::{Client, Tls};
 
 /// How long to wait before the next accept when the system refused one (no descriptors left, mostly).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` is ready, then drains; returns whether all answers could be finished in time.
 pub async fn serve(

@@ -22,6 +22,10 @@ pub struct StartParameters {
     pub node: String,
     /// The listening socket, where it was bound before the sandbox; `None`: [`super::run`] binds.
     pub listener: Option<TcpListener>,
+    /// `[metrics] listen`; empty: nobody is told.
+    pub metrics: String,
+    /// Its socket, where it was bound before the sandbox.
+    pub metrics_listener: Option<TcpListener>,
 }
 
 impl StartParameters {
@@ -34,19 +38,25 @@ impl StartParameters {
             authorities: read_trust(start.get_trust()?)?,
             node: text(start.get_node()?)?,
             listener: None,
+            metrics: text(start.get_metrics()?)?,
+            metrics_listener: None,
         })
     }
 
-    /// Binds the listening socket now, so that a sandbox without `bind` can follow.
+    /// Binds the listening sockets now, so that a sandbox without `bind` can follow.
     pub fn bind(&mut self) -> Result<(), QueryError> {
-        self.listener = Some(bind(&self.listen)?);
+        self.listener = Some(bind("query", &self.listen)?);
+        if !self.metrics.is_empty() {
+            self.metrics_listener = Some(bind("metrics", &self.metrics)?);
+        }
         Ok(())
     }
 }
 
-/// Binds `listen` (`address:port`).
-pub fn bind(listen: &str) -> Result<TcpListener, QueryError> {
+/// Binds `listen` (`address:port`), which stands in this section of the configuration.
+pub fn bind(section: &'static str, listen: &str) -> Result<TcpListener, QueryError> {
     let refused = |why: String| QueryError::Listen {
+        section,
         listen: listen.to_string(),
         why,
     };
@@ -55,6 +65,7 @@ pub fn bind(listen: &str) -> Result<TcpListener, QueryError> {
         .map_err(|_| refused("it is not address:port".to_string()))?;
     TcpListener::bind(address).map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => QueryError::PortInUse {
+            section,
             listen: listen.to_string(),
         },
         _ => refused(e.to_string()),
@@ -86,9 +97,9 @@ mod tests {
 
     #[test]
     fn a_port_in_use_names_the_address_and_the_key_of_the_configuration() {
-        let taken = bind("127.0.0.1:0").unwrap();
+        let taken = bind("query", "127.0.0.1:0").unwrap();
         let listen = taken.local_addr().unwrap().to_string();
-        let text = bind(&listen).unwrap_err().to_string();
+        let text = bind("query", &listen).unwrap_err().to_string();
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(
             text.contains(&listen) && text.contains("[query] listen"),
@@ -99,7 +110,7 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_refused_with_two_lines() {
         for bad in ["", "localhost", "127.0.0.1", "127.0.0.1:99999", "192.0.2.1:0"] {
-            let text = bind(bad).unwrap_err().to_string();
+            let text = bind("query", bad).unwrap_err().to_string();
             assert_eq!(text.lines().count(), 2, "{text}");
         }
     }

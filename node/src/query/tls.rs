@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use como_keys::pki::valid_until_der_ns;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -85,6 +86,8 @@ impl Tls {
 pub struct Client {
     identity: SpiffeId,
     chain: Vec<CertificateDer<'static>>,
+    /// When its certificate expires, ns since the Unix epoch.
+    until_ns: u64,
     tls: Arc<Tls>,
     /// Generation and second of the last check that passed: certificates change by whole seconds.
     passed: Mutex<(u64, u64)>,
@@ -98,8 +101,13 @@ impl Client {
         let current = tls.current();
         let identity = current.trust.identify(&chain, now)?;
         let passed = Mutex::new((current.generation, now.as_secs()));
+        let until_ns = chain
+            .first()
+            .and_then(|leaf| valid_until_der_ns(leaf))
+            .unwrap_or(0);
         Ok(Client {
             identity,
+            until_ns,
             chain,
             tls,
             passed,
@@ -110,6 +118,11 @@ impl Client {
     /// Who it is.
     pub fn identity(&self) -> &SpiffeId {
         &self.identity
+    }
+
+    /// When its certificate expires, ns since the Unix epoch.
+    pub fn until_ns(&self) -> u64 {
+        self.until_ns
     }
 
     /// Gives the connection up at once, with everything on it: its reader is too slow to be told.

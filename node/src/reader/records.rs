@@ -5,20 +5,18 @@ use std::io::BufReader;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, channel};
 
-use como_keys::aead::DataKey;
-
-use super::request::Request;
+use super::request::{RecordRequest, Request};
 use super::{Part, ReaderError, Totals};
 use crate::feed;
 use crate::records::{self, Block, HEAD_BYTES, RecordError};
 
-/// Sends the intervals of the window, file by file.
+/// Sends the intervals of the window, stretch by stretch.
 pub(super) fn read(request: &Request, parts: &SyncSender<Receiver<Part>>) {
     let mut reached = request.window.from_ns;
-    for (file, key) in &request.records {
-        if let Err(source) = read_file(request, file, key, &mut reached, parts) {
+    for wanted in &request.records {
+        if let Err(source) = read_stretch(request, wanted, &mut reached, parts) {
             let failed = Part::Failed(ReaderError::Records {
-                file: file.clone(),
+                file: wanted.file.clone(),
                 source,
             });
             send(parts, failed);
@@ -27,23 +25,26 @@ pub(super) fn read(request: &Request, parts: &SyncSender<Receiver<Part>>) {
     }
 }
 
-fn read_file(
+fn read_stretch(
     request: &Request,
-    name: &str,
-    key: &DataKey,
+    wanted: &RecordRequest,
     reached: &mut u64,
     parts: &SyncSender<Receiver<Part>>,
 ) -> Result<(), RecordError> {
-    let mut file = BufReader::new(File::open(request.directory.join(name))?);
+    let mut file = BufReader::new(File::open(request.directory.join(&wanted.file))?);
     records::Header::read(&mut file)?;
-    let cipher = key.cipher();
+    let cipher = wanted.key.cipher();
+    let end_ns = wanted.stretch.to_ns.min(request.window.to_ns);
     while let Some(block) = Block::read(&mut file)? {
         let bytes = HEAD_BYTES as u64 + block.sealed.len() as u64;
         request.read_bytes.fetch_add(bytes, Ordering::Relaxed);
         let head = block.head;
         // Two files may hold the same interval where storage was restarted; the first one counts.
-        let wanted = head.complete && head.from_ns >= *reached && head.to_ns <= request.window.to_ns;
-        if !wanted {
+        if head.from_ns >= end_ns {
+            return Ok(());
+        }
+        let starts_ns = wanted.stretch.from_ns.max(*reached);
+        if !head.complete || head.from_ns < starts_ns || head.to_ns > end_ns {
             continue;
         }
         let (head, rows) = records::open(&cipher, block)?;

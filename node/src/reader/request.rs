@@ -25,12 +25,19 @@ pub(super) struct SegmentRequest {
     pub keys: ReadKeys,
 }
 
+/// Stored intervals without a hole, of one record file.
+pub(super) struct RecordRequest {
+    pub file: String,
+    pub key: DataKey,
+    pub stretch: Window,
+}
+
 /// What is asked of this reader.
 pub(super) struct Request {
     pub directory: PathBuf,
     pub node_key: Option<VerifyingKey>,
     pub segments: Vec<SegmentRequest>,
-    pub records: Vec<(String, DataKey)>,
+    pub records: Vec<RecordRequest>,
     pub window: Window,
     pub view_level: AccessLevel,
     pub ask_level: AccessLevel,
@@ -124,7 +131,7 @@ impl Request {
             records: start
                 .get_records()?
                 .iter()
-                .map(|r| Ok((text(r.get_file())?, DataKey::from_bytes(&array(r.get_key()?)?))))
+                .map(record)
                 .collect::<capnp::Result<_>>()?,
             window,
             view_level,
@@ -195,7 +202,7 @@ impl Request {
             .segments
             .iter()
             .map(|s| &s.file)
-            .chain(self.records.iter().map(|(file, _)| file));
+            .chain(self.records.iter().map(|stretch| &stretch.file));
         Ok(files
             .map(|file| std::fs::metadata(self.directory.join(file)).map_or(0, |m| m.len()))
             .sum())
@@ -215,6 +222,15 @@ fn segment(grant: wire::segment_grant::Reader<'_>) -> capnp::Result<SegmentReque
             r: key(grant.get_key_r()?)?,
             p: key(grant.get_key_p()?)?,
         },
+    })
+}
+
+fn record(grant: wire::record_grant::Reader<'_>) -> capnp::Result<RecordRequest> {
+    Ok(RecordRequest {
+        file: text(grant.get_file())?,
+        key: DataKey::from_bytes(&array(grant.get_key()?)?),
+        stretch: Window::new(grant.get_from_ns(), grant.get_to_ns())
+            .map_err(|_| failed("an empty stretch of records"))?,
     })
 }
 

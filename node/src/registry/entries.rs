@@ -66,6 +66,9 @@ pub struct Partner {
     pub dataset_recipient: String,
     /// Serial numbers of the certificates that this node's authority issued to it, hex.
     pub certificate_serials: Vec<String>,
+    /// Of these, those that went with keys that were replaced.
+    #[serde(default)]
+    pub revoked_serials: Vec<String>,
 }
 
 /// Somebody who signs modules.
@@ -87,6 +90,15 @@ pub struct Developer {
     /// Serial numbers of the certificates that this node's authority issued to it, hex.
     #[serde(default)]
     pub certificate_serials: Vec<String>,
+    /// Of these, those that went with keys that were replaced.
+    #[serde(default)]
+    pub revoked_serials: Vec<String>,
+    /// Keys that signed modules before and sign no more; what they signed goes on.
+    #[serde(default)]
+    pub retired_keys: Vec<String>,
+    /// Keys that signed modules before; what they signed runs no more.
+    #[serde(default)]
+    pub revoked_keys: Vec<String>,
 }
 
 /// The operator's word that a module's results are of a level below its input's.

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use como_keys::pki::serial_of;
-use como_keys::signing::VerifyingKey;
+use como_keys::signing::{KeyId, VerifyingKey};
 use como_policies::Principal;
 
 use super::entries::{Authority, Developer, Endorsement, Partner, RegistryName};
@@ -139,6 +139,14 @@ impl Developer {
         }
     }
 
+    /// Whether it had this key, and what the key signed runs no more.
+    pub fn has_revoked(&self, id: &KeyId) -> bool {
+        self.revoked_keys
+            .iter()
+            .filter_map(|hex| VerifyingKey::from_hex(hex).ok())
+            .any(|key| key.key_id() == *id)
+    }
+
     /// What policy is told of it where one of its modules is the resource.
     pub fn facts(&self) -> como_policies::DeveloperFacts {
         como_policies::DeveloperFacts {
@@ -161,6 +169,7 @@ pub(super) const PARTNERS: &str = super::FOLDERS[0];
 pub(super) const DEVELOPERS: &str = super::FOLDERS[1];
 pub(super) const ENDORSEMENTS: &str = super::FOLDERS[2];
 pub(super) const AUTHORITIES: &str = super::FOLDERS[3];
+pub(super) const REVOCATIONS: &str = super::FOLDERS[4];
 
 /// What a check finds: what is wrong, and what to do.
 type Finding = Result<(), (String, String)>;
@@ -279,7 +288,8 @@ impl Partner {
 
 impl Developer {
     pub(crate) fn check(&self) -> Finding {
-        ed25519(&self.key)?;
+        let former = self.retired_keys.iter().chain(&self.revoked_keys);
+        former.chain([&self.key]).try_for_each(|key| ed25519(key))?;
         ed25519(&self.request_key)
     }
 }
@@ -352,6 +362,7 @@ mod tests {
             request_key: SigningKey::generate().verifying_key().hex(),
             dataset_recipient: hex::encode(Identity::generate().recipient().to_bytes()),
             certificate_serials: vec!["0a".to_owned()],
+            revoked_serials: Vec::new(),
         }
     }
 
@@ -370,6 +381,9 @@ mod tests {
             ceiling: AccessLevel::Headers,
             output_ceiling: AccessLevel::Coarse,
             revoked: true,
+            revoked_serials: Vec::new(),
+            retired_keys: Vec::new(),
+            revoked_keys: Vec::new(),
         };
         save_partner(&layout, &name("alice"), &alice()).unwrap();
         save_developer(&layout, &name("alice"), &developer).unwrap();

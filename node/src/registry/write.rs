@@ -31,6 +31,12 @@ pub fn save_endorsement(
     save(layout, ENDORSEMENTS, name, endorsement, endorsement.check())
 }
 
+/// Removes an endorsement.
+pub fn remove_endorsement(layout: &Layout, name: &RegistryName) -> Result<(), RegistryError> {
+    let path = entry_path(layout, ENDORSEMENTS, name.as_ref());
+    std::fs::remove_file(&path).map_err(|why| RegistryError::File { path, why })
+}
+
 /// Writes an authority.
 pub fn save_authority(
     layout: &Layout,

@@ -12,7 +12,7 @@ use como_capnp::wire_capnp as wire;
 use como_dataset::{DatasetError, Header};
 use como_keys::sealing::Recipient;
 use como_keys::signing::Signature;
-use como_modules::{AdmittedModule, Answer, IntervalRunner, VerifiedModule};
+use como_modules::{AdmittedModule, Answer, IntervalRunner, Usage, VerifiedModule};
 
 use crate::feed::{self, Feed};
 use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
@@ -76,9 +76,10 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
     let mut output = Output::create(file, &header, &recipients, answer)?;
     let known = header.gaps.iter().map(|gap| (gap.from_ns, gap.to_ns)).collect();
     consume(&feeds, &mut work, &mut output, KnownGaps(known))?;
+    let mut usage = Usage::default();
     if let Work::Module(runner) = work {
         let mut emitted = Vec::new();
-        runner
+        usage = runner
             .finish(header.window.to_ns, &mut |rows| emitted.push(rows))
             .map_err(fault)?;
         output.intervals(emitted)?;
@@ -100,6 +101,9 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
             to.set_packets(finished.packets);
             to.set_rows(finished.rows);
             to.set_bytes(finished.bytes);
+            to.set_fuel(usage.fuel);
+            to.set_wall_ns(usage.wall_ns);
+            to.set_memory_bytes(usage.memory_bytes);
         }),
         &[],
     )?;

@@ -4,11 +4,21 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::records::{self, Block, Header, Recovered};
 
 /// Longest name of a record file, in bytes.
 const MAX_NAME_BYTES: usize = 128;
+
+/// How long and how much of records is kept. A file goes as a whole, and only once it has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RecordRetention {
+    /// All files together have at most this many bytes, besides those that are being written.
+    pub max_bytes: u64,
+    /// A file is kept for at most this long after it ended, wall time; `None`: as long as there is room.
+    pub max_age: Option<Duration>,
+}
 
 /// What the supervisor is told of a file that changed.
 pub(super) struct Change {
@@ -29,20 +39,20 @@ struct RecordFile {
 /// All record files.
 pub(super) struct Records {
     folder: PathBuf,
-    max_bytes: u64,
+    retention: RecordRetention,
     /// Files that are being written.
     open: BTreeMap<String, RecordFile>,
     /// Bytes of ended files, by name.
-    ended: BTreeMap<String, (std::time::SystemTime, u64)>,
+    ended: BTreeMap<String, (SystemTime, u64)>,
 }
 
 impl Records {
     /// Opens the folder and recovers every file: torn tails are cut. Changes name all that is there.
-    pub fn open(folder: &Path, max_bytes: u64) -> std::io::Result<(Self, Vec<Change>)> {
+    pub fn open(folder: &Path, retention: RecordRetention) -> std::io::Result<(Self, Vec<Change>)> {
         std::fs::create_dir_all(folder)?;
         let mut records = Self {
             folder: folder.to_owned(),
-            max_bytes,
+            retention,
             open: BTreeMap::new(),
             ended: BTreeMap::new(),
         };
@@ -193,26 +203,26 @@ impl Records {
     pub fn end(&mut self, name: &str) -> std::io::Result<()> {
         if let Some(record) = self.open.remove(name) {
             record.file.sync_all()?;
-            self.ended.insert(
-                name.to_owned(),
-                (std::time::SystemTime::now(), record.held.valid_bytes),
-            );
+            self.ended
+                .insert(name.to_owned(), (SystemTime::now(), record.held.valid_bytes));
         }
         Ok(())
     }
 
-    /// Removes the oldest ended files until all fit; their names come out.
+    /// Removes the oldest ended files until all fit and none is too old; their names come out.
     pub fn expire(&mut self) -> std::io::Result<Vec<String>> {
         let mut gone = Vec::new();
-        while self.bytes() > self.max_bytes {
-            let Some(oldest) = self
-                .ended
-                .iter()
-                .min_by_key(|(_, (age, _))| *age)
-                .map(|(n, _)| n.clone())
-            else {
+        while let Some((oldest, ended)) = self
+            .ended
+            .iter()
+            .min_by_key(|(_, (ended, _))| *ended)
+            .map(|(name, (ended, _))| (name.clone(), *ended))
+        {
+            let age = ended.elapsed().unwrap_or_default();
+            let too_old = self.retention.max_age.is_some_and(|max| age > max);
+            if !too_old && self.bytes() <= self.retention.max_bytes {
                 break;
-            };
+            }
             std::fs::remove_file(self.folder.join(&oldest))?;
             self.ended.remove(&oldest);
             gone.push(oldest);
@@ -220,7 +230,13 @@ impl Records {
         Ok(gone)
     }
 
-    fn bytes(&self) -> u64 {
+    /// Number of files.
+    pub fn files(&self) -> usize {
+        self.open.len() + self.ended.len()
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
         let open: u64 = self.open.values().map(|r| r.held.valid_bytes).sum();
         open + self.ended.values().map(|(_, bytes)| bytes).sum::<u64>()
     }
@@ -241,6 +257,13 @@ mod tests {
     use como_keys::aead::DataKey;
     use como_keys::sealing::Identity;
     use como_policies::AccessLevel;
+
+    fn keep(max_bytes: u64) -> RecordRetention {
+        RecordRetention {
+            max_bytes,
+            max_age: None,
+        }
+    }
 
     fn header() -> Vec<u8> {
         let (_, key) = Header::wrap_key(&[3; 32], &Identity::generate().recipient());
@@ -268,7 +291,7 @@ mod tests {
         let blocks: Vec<_> = (0..3u64)
             .map(|i| sealer.seal(i * 10, i * 10 + 10, true, b"rows"))
             .collect();
-        let (mut store, found) = Records::open(folder.path(), 1 << 20).unwrap();
+        let (mut store, found) = Records::open(folder.path(), keep(1 << 20)).unwrap();
         assert!(found.is_empty());
         store.begin("1.rec", &header()).unwrap();
         assert!(store.append("1.rec", &blocks[0]).unwrap().unwrap().new_stretch);
@@ -280,7 +303,7 @@ mod tests {
         let path = folder.path().join("1.rec");
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, [&whole[..], b"torn"].concat()).unwrap();
-        let (mut store, found) = Records::open(folder.path(), 1 << 20).unwrap();
+        let (mut store, found) = Records::open(folder.path(), keep(1 << 20)).unwrap();
         assert_eq!(found.iter().map(|c| c.stretch).collect::<Vec<_>>(), [(0, 20)]);
         assert_eq!(std::fs::read(&path).unwrap(), whole);
         // Its opening was acknowledged before: only blocks come again.
@@ -295,20 +318,20 @@ mod tests {
     fn a_file_without_a_whole_header_is_begun_again() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("1.rec"), b"COMO").unwrap();
-        let (mut store, found) = Records::open(folder.path(), 1 << 20).unwrap();
+        let (mut store, found) = Records::open(folder.path(), keep(1 << 20)).unwrap();
         assert!(found.is_empty());
         store.begin("1.rec", &header()).unwrap();
         let block = records::Sealer::new(&DataKey::generate()).seal(0, 10, true, b"rows");
         assert!(store.append("1.rec", &block).unwrap().is_some());
         drop(store);
-        let (_, found) = Records::open(folder.path(), 1 << 20).unwrap();
+        let (_, found) = Records::open(folder.path(), keep(1 << 20)).unwrap();
         assert_eq!(found.len(), 1);
     }
 
     #[test]
     fn names_that_leave_the_folder_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut store, _) = Records::open(folder.path(), 1 << 20).unwrap();
+        let (mut store, _) = Records::open(folder.path(), keep(1 << 20)).unwrap();
         for name in ["../x.rec", "/etc/x.rec", ".rec", "a/b.rec", "x", ""] {
             assert!(store.begin(name, &header()).is_err(), "{name}");
         }
@@ -317,7 +340,7 @@ mod tests {
     #[test]
     fn the_oldest_ended_files_go_first() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut store, _) = Records::open(folder.path(), 4000).unwrap();
+        let (mut store, _) = Records::open(folder.path(), keep(4000)).unwrap();
         for name in ["a.rec", "b.rec", "c.rec"] {
             store.begin(name, &header()).unwrap();
             store.end(name).unwrap();
@@ -325,5 +348,37 @@ mod tests {
         let gone = store.expire().unwrap();
         assert_eq!(gone.first().map(String::as_str), Some("a.rec"));
         assert!(folder.path().join("c.rec").exists());
+    }
+    #[test]
+    fn files_that_ended_too_long_ago_go_and_those_being_written_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let day = Duration::from_secs(86_400);
+        let retention = RecordRetention {
+            max_bytes: 1 << 20,
+            max_age: Some(day),
+        };
+        let (mut store, _) = Records::open(folder.path(), retention).unwrap();
+        for name in ["old.rec", "new.rec", "open.rec"] {
+            store.begin(name, &header()).unwrap();
+        }
+        store.end("old.rec").unwrap();
+        store.end("new.rec").unwrap();
+        assert!(store.expire().unwrap().is_empty());
+        drop(store);
+        let file = File::options()
+            .write(true)
+            .open(folder.path().join("old.rec"))
+            .unwrap();
+        file.set_modified(SystemTime::now() - 2 * day).unwrap();
+        let file = File::options()
+            .write(true)
+            .open(folder.path().join("open.rec"))
+            .unwrap();
+        file.set_modified(SystemTime::now() - 2 * day).unwrap();
+        let (mut store, _) = Records::open(folder.path(), retention).unwrap();
+        let block = records::Sealer::new(&DataKey::generate()).seal(0, 10, true, b"rows");
+        store.append("open.rec", &block).unwrap();
+        assert_eq!(store.expire().unwrap(), ["old.rec"]);
+        assert_eq!(store.files(), 2);
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use como_capnp::wire_capnp as wire;
 
-use super::records::{Change, Records};
+use super::records::{Change, RecordRetention, Records};
 use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
 use crate::ring::{Appended, Recovered, Retention, Ring, RingError, free_bytes};
 use crate::trace::{ItemBody, SealedItem, SegmentId, SegmentInfo, SourceId};
@@ -93,6 +93,9 @@ struct Storage {
     disk_full: bool,
     duplicates: u64,
     torn_bytes: u64,
+    /// Blocks of this run that were not there before, and bytes of all items.
+    blocks: u64,
+    stored_bytes: u64,
     known: BTreeMap<SegmentId, (String, u64)>,
 }
 
@@ -114,7 +117,13 @@ pub fn run(control: LinkSender, commands: LinkReceiver, first: &Frame) -> Result
             keep_free_bytes: start.get_keep_free_bytes(),
         },
     )?;
-    let (records, found) = Records::open(&ring.records_dir(), start.get_records_bytes())?;
+    let retention = RecordRetention {
+        max_bytes: start.get_records_bytes(),
+        max_age: Some(start.get_records_max_age_ns())
+            .filter(|ns| *ns > 0)
+            .map(Duration::from_nanos),
+    };
+    let (records, found) = Records::open(&ring.records_dir(), retention)?;
     let (inputs, queue) = sync_channel(MAX_WAITING_ITEMS);
     let ending = Arc::new(AtomicBool::new(false));
     forward(commands, inputs.clone(), ending.clone());
@@ -133,12 +142,16 @@ pub fn run(control: LinkSender, commands: LinkReceiver, first: &Frame) -> Result
         disk_full: false,
         duplicates: 0,
         torn_bytes: recovered.torn_bytes,
+        blocks: 0,
+        stored_bytes: 0,
         known: BTreeMap::new(),
     };
     storage.report_catalog();
     for change in found {
         storage.report_records(&change);
     }
+    // The supervisor knows all of it with the first report.
+    storage.report();
     storage.main_loop(&queue)
 }
 
@@ -321,9 +334,7 @@ impl Storage {
                 let file = text(close?.get_file())?;
                 self.retry(|storage| storage.records.end(&file))?;
                 self.record_taken(from);
-                for file in self.records.expire()? {
-                    self.tell(&messages::up(|mut up| up.set_records_gone(&file)));
-                }
+                self.expire_records();
             }
         }
         Ok(())
@@ -356,6 +367,16 @@ impl Storage {
         if let Err(error) = self.ring.expire() {
             tracing::error!("nothing expires: {error}");
         }
+        self.expire_records();
+    }
+
+    fn expire_records(&mut self) {
+        match self.records.expire() {
+            Ok(gone) => gone
+                .iter()
+                .for_each(|file| self.tell(&messages::up(|mut up| up.set_records_gone(file)))),
+            Err(error) => tracing::error!("no records expire: {error}"),
+        }
     }
 
     fn append(&mut self, from: u64, item: &SealedItem) -> Result<(), StorageError> {
@@ -367,6 +388,10 @@ impl Storage {
                     }
                     self.set_disk_full(false);
                     self.written(item.body.bytes().len() as u64);
+                    if appended != Appended::Duplicate {
+                        self.blocks += u64::from(matches!(item.body, ItemBody::Block(_)));
+                        self.stored_bytes += item.body.bytes().len() as u64;
+                    }
                     if let Some(peer) = self.peers.get_mut(&from) {
                         peer.written = Some(item.sequence);
                     }
@@ -506,6 +531,10 @@ impl Storage {
             report.set_disk_full(self.disk_full);
             report.set_duplicates(self.duplicates);
             report.set_torn_bytes(self.torn_bytes);
+            report.set_record_files(self.records.files() as u32);
+            report.set_record_bytes(self.records.bytes());
+            report.set_blocks(self.blocks);
+            report.set_stored_bytes(self.stored_bytes);
         });
         self.tell(&message);
     }

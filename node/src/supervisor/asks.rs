@@ -38,7 +38,7 @@ impl Supervisor {
         let asker = text(ask.get_asker())?;
         match ask.which()? {
             Which::Request(signed) => {
-                let outcome = self.request(id, &asker, signed?);
+                let outcome = self.request(id, &asker, ask.get_not_after_ns(), signed?);
                 match outcome {
                     Ok(Outcome::Reply(reply)) => self.answer(id, &reply),
                     Ok(Outcome::Later) => {}
@@ -66,13 +66,10 @@ impl Supervisor {
                     .map_or_else(|r| r.reply(), |()| self.catalog_reply(&asker));
                 self.answer(id, &reply);
             }
-            Which::Metrics(()) => match self.registered(&asker) {
-                Ok(()) => {
-                    let metrics = self.metrics();
-                    self.answer_bytes(id, 200, metrics.as_bytes(), None, "");
-                }
-                Err(refusal) => self.answer(id, &refusal.reply()),
-            },
+            Which::Metrics(()) => {
+                let metrics = self.metrics();
+                self.answer_bytes(id, 200, metrics.as_bytes(), None, "");
+            }
             Which::Node(()) => {
                 let reply = self.node_reply();
                 self.answer(id, &reply);
@@ -81,16 +78,18 @@ impl Supervisor {
         Ok(())
     }
 
-    fn request(&mut self, id: AskId, asker: &str, signed: &[u8]) -> Result<Outcome, Refusal> {
+    /// `until_ns`: when the certificate expires that the asker came with.
+    fn request(&mut self, id: AskId, asker: &str, until_ns: u64, signed: &[u8]) -> Result<Outcome, Refusal> {
         let registry = &self.registry;
         let keys = |asker: &str| request_keys(registry, asker);
         let node = self.config.node.name.as_str();
         let request = requests::authenticate(signed, asker, node, keys, now_ns(), &mut self.nonces)?;
         self.registered(asker)?;
+        self.prolong_wishes(asker, until_ns);
         let reply = match request {
             Request::SubmitModule(file) => return self.submit_module(id, asker, file),
-            Request::StartModule(name, arguments) => self.start_module(asker, &name, &arguments)?,
-            Request::StopModule(name) => self.stop_module(asker, &name)?,
+            Request::StartModule(name, arguments) => self.start_module(asker, &name, &arguments, until_ns)?,
+            Request::SteerModule(name, steer) => self.steer_module(asker, &name, steer)?,
             Request::ListModules => self.modules_reply(asker)?,
             Request::RevokeModule(name) => self.revoke_module(asker, &name)?,
             Request::Query(asked) => return self.ask_query(id, asker, *asked),

@@ -84,6 +84,8 @@ pub enum Event<'a> {
         end: &'a str,
         restart: bool,
     },
+    /// Another revocation list is in force.
+    RevocationsTaken { number: u64 },
     /// Keys of an epoch were made.
     KeysMade { sealing_epoch: u32 },
     /// A query ended; `bytes` left the node sealed to the asker.

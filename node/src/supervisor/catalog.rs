@@ -145,25 +145,32 @@ impl Catalog {
         self.records.retain(|_, list| !list.is_empty());
     }
 
-    /// Record files that together cover a window without a hole, in order of time; `None` where they do not.
-    pub fn records_covering(&self, metric: &MetricKey, window: Window) -> Option<Vec<Coverage>> {
-        let mut list: Vec<_> = self
+    /// Stretches of records within a window, in order of time, and what they leave out.
+    pub fn records_within(&self, metric: &MetricKey, window: Window) -> (Vec<Coverage>, Vec<Window>) {
+        let mut list: Vec<&Coverage> = self
             .records
-            .get(metric)?
-            .iter()
+            .get(metric)
+            .into_iter()
+            .flatten()
             .filter(|c| c.window.overlaps(window))
             .collect();
         list.sort_by_key(|c| c.window.from_ns);
-        let mut reached = window.from_ns;
-        let mut files = Vec::new();
+        let (mut reached, mut stretches, mut holes) = (window.from_ns, Vec::new(), Vec::new());
         for coverage in list {
-            if coverage.window.from_ns > reached {
-                return None;
+            if coverage.window.to_ns <= reached {
+                continue; // Computed twice: the first counts.
             }
-            reached = reached.max(coverage.window.to_ns);
-            files.push(coverage.clone());
+            holes.extend(Window::new(reached, coverage.window.from_ns));
+            reached = coverage.window.to_ns;
+            stretches.push(coverage.clone());
         }
-        (reached >= window.to_ns).then_some(files)
+        holes.extend(Window::new(reached, window.to_ns));
+        (stretches, holes)
+    }
+
+    /// End of the newest complete interval that is stored of a metric, ns.
+    pub fn records_reach(&self, metric: &MetricKey) -> Option<u64> {
+        self.records.get(metric)?.iter().map(|c| c.window.to_ns).max()
     }
 
     /// Number of record files.
@@ -253,18 +260,18 @@ mod tests {
         catalog.put_records(metric.clone(), coverage("b", 20, 30), true);
         catalog.put_records(metric.clone(), coverage("b", 31, 40), true);
         let files = |from, to| {
-            catalog
-                .records_covering(&metric, window(from, to))
-                .map(|list| list.iter().map(|c| c.file.clone()).collect::<Vec<_>>())
+            let (stretches, holes) = catalog.records_within(&metric, window(from, to));
+            let names = stretches.iter().map(|c| c.file.clone()).collect::<Vec<_>>();
+            holes.is_empty().then_some(names)
         };
         assert_eq!(files(5, 25), Some(vec!["a".into(), "b".into()]));
         assert_eq!(files(25, 35), None, "30..31 was never computed");
         assert_eq!(files(31, 40), Some(vec!["b".into()]));
         assert_eq!(files(35, 41), None);
-        assert!(
-            catalog
-                .records_covering(&MetricKey([8; 32]), window(0, 10))
-                .is_none()
-        );
+        let (within, holes) = catalog.records_within(&metric, window(15, 45));
+        assert_eq!(within.len(), 3);
+        assert_eq!(holes, [window(30, 31), window(40, 45)]);
+        let (other, _) = catalog.records_within(&MetricKey([8; 32]), window(0, 10));
+        assert!(other.is_empty());
     }
 }

@@ -218,6 +218,21 @@ impl Children {
             .map(|(id, _)| id)
     }
 
+    /// Whether a process was started for this level and audience.
+    pub fn exports(&self, id: ChildId, key: &ExportKey) -> bool {
+        let child = self.running.get(&id);
+        child.is_some_and(|c| matches!(&c.purpose, Purpose::Export(k) if k == key))
+    }
+
+    /// All export processes whose sandbox is in force.
+    pub fn ready_exports(&self) -> Vec<(ChildId, ExportKey)> {
+        let key = |child: &Child| match &child.purpose {
+            Purpose::Export(key) if child.ready => Some(key.clone()),
+            _ => None,
+        };
+        self.iter().filter_map(|(id, c)| Some((id, key(c)?))).collect()
+    }
+
     /// The processes of a job.
     pub fn of_job(&self, job: &str) -> Vec<ChildId> {
         self.iter()

@@ -128,7 +128,7 @@ impl Supervisor {
 
     /// Policy or registry changed: what runs is decided anew.
     pub(super) fn decide_again(&mut self) {
-        self.decide_live_again();
+        self.settle_all();
         self.decide_jobs_again();
     }
 }

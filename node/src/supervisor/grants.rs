@@ -27,9 +27,9 @@ struct Granted {
     predecessor: Option<Predecessor>,
 }
 
-/// The key of one record file.
+/// A stretch of one record file, and its key.
 pub(super) struct RecordGrant {
-    pub file: String,
+    pub coverage: Coverage,
     pub key: DataKey,
 }
 
@@ -146,7 +146,7 @@ impl Supervisor {
                     .keyring
                     .record_identity_if_present(header.sealing_epoch, header.output_level.as_u8())?;
                 Some(RecordGrant {
-                    file: coverage.file.clone(),
+                    coverage: coverage.clone(),
                     key: header.unwrap_key(identity).ok()?,
                 })
             })

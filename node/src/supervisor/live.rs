@@ -1,43 +1,77 @@
-//! Instances of modules on the live stream: start, stop, faults, usage. One instance for the same module,
-//! arguments and audience, whoever asks.
+//! Instances of modules on the live stream: what runs in which export process, what it used. One instance for the same
+//! module, arguments and audience, whoever asks (`wishes`). Must never decide who may have one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use como_anonymize::Column;
 use como_capnp::wire_capnp as wire;
-use como_policies::{Action, Resource};
+use como_policies::AccessLevel;
+use serde::Serialize;
 
-use super::Supervisor;
-use super::answers::{Refusal, Reply};
+use super::accounting::Usage;
+use super::answers::Refusal;
 use super::audit::Event;
+use super::catalog::MetricKey;
 use super::children::{ChildId, ExportKey};
-use super::decide::Circumstances;
-use super::modules::{Installed, ModuleStore, WantedRun, fill_run};
-use super::requests::{Arguments, ModuleName};
+use super::modules::{Installed, LastStop, ModuleStore, fill_run};
+use super::plan::metric_of;
+use super::{Supervisor, now_ns};
 use crate::wire::down;
 
-/// What an instance used.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
-pub(super) struct Usage {
-    pub packets: u64,
-    pub fuel: u64,
-    pub wall_ns: u64,
-    pub rows: u64,
-    pub intervals: u64,
+/// Runs that ended and are still told in the status.
+const MAX_STOPPED: usize = 64;
+
+/// What is computed, and for whom: two that ask for the same share an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Computation {
+    /// SHA-256 of the module's code.
+    pub hash: [u8; 32],
+    /// All arguments, by name.
+    pub arguments: Vec<(String, i64)>,
+    /// For whom pseudonyms are made; empty: the module asks for none.
+    pub audience: String,
 }
 
 /// One instance.
 #[derive(Clone)]
 pub(super) struct LiveRun {
-    pub hash: [u8; 32],
+    pub what: Computation,
     pub name: String,
-    pub arguments: Vec<(String, i64)>,
     pub export: ExportKey,
-    pub audience: String,
-    pub started_by: String,
     /// Window of a query in the future; `None`: until it is stopped.
     pub window: Option<(u64, u64)>,
-    pub usage: Usage,
+    /// What its present export process reports, and what earlier ones did.
+    reported: Usage,
+    before: Usage,
+    /// Whether that process was told of it.
+    sent: bool,
+}
+
+impl LiveRun {
+    /// What it used since it was started.
+    pub fn usage(&self) -> Usage {
+        self.before.plus(self.reported)
+    }
+}
+
+/// A run that ended, for the status.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct StoppedRun {
+    pub instance: u64,
+    pub name: String,
+    pub hash: String,
+    pub level: AccessLevel,
+    pub audience: String,
+    pub why: String,
+    /// Wall time, ns since the Unix epoch.
+    pub at_ns: u64,
+    #[serde(skip)]
+    code: [u8; 32],
+    #[serde(skip)]
+    export: ExportKey,
+    /// The last that was reported.
+    #[serde(skip)]
+    reported: Usage,
 }
 
 /// All instances.
@@ -45,6 +79,8 @@ pub(super) struct LiveRun {
 pub(super) struct LiveModules {
     next: u64,
     runs: BTreeMap<u64, LiveRun>,
+    /// Oldest first.
+    stopped: VecDeque<StoppedRun>,
 }
 
 impl LiveModules {
@@ -53,111 +89,86 @@ impl LiveModules {
         self.runs.iter().map(|(id, run)| (*id, run))
     }
 
+    /// The newest runs that ended, and why.
+    pub fn stopped(&self) -> impl Iterator<Item = &StoppedRun> {
+        self.stopped.iter()
+    }
+
+    /// The lasting instance of a computation.
+    pub fn lasting(&self, what: &Computation) -> Option<u64> {
+        self.iter()
+            .find(|(_, run)| run.window.is_none() && run.what == *what)
+            .map(|(id, _)| id)
+    }
+
+    /// All lasting instances of a module.
+    pub fn lasting_of(&self, hash: &[u8; 32]) -> Vec<(u64, Computation)> {
+        self.iter()
+            .filter(|(_, run)| run.window.is_none() && run.what.hash == *hash)
+            .map(|(id, run)| (id, run.what.clone()))
+            .collect()
+    }
+
+    /// An export process is new: it knows of no instance.
+    pub fn forget_sent(&mut self, key: &ExportKey) {
+        let runs = self.runs.values_mut().filter(|run| run.export == *key);
+        runs.for_each(|run| run.sent = false);
+    }
+
     /// The columns that the modules of an export process look at, and whether any looks at frames.
     pub fn looked_at(&self, key: &ExportKey, modules: &ModuleStore) -> (Vec<Column>, bool) {
         let mut columns = BTreeSet::from([Column::TsNs]);
         let mut frames = false;
         let runs = self.runs.values().filter(|run| run.export == *key);
-        for module in runs.filter_map(|run| modules.get(&run.hash)) {
+        for module in runs.filter_map(|run| modules.get(&run.what.hash)) {
             columns.extend(module.manifest.looked_at());
             frames |= module.manifest.wants_frames;
         }
         (columns.into_iter().collect(), frames)
     }
-
-    /// Takes a usage report.
-    pub fn take_usage(&mut self, usage: wire::module_usage::Reader<'_>) {
-        if let Some(run) = self.runs.get_mut(&usage.get_instance()) {
-            run.usage = Usage {
-                packets: usage.get_packets(),
-                fuel: usage.get_fuel(),
-                wall_ns: usage.get_wall_ns(),
-                rows: usage.get_rows(),
-                intervals: usage.get_intervals(),
-            };
-        }
-    }
 }
 
 impl Supervisor {
-    /// A request to run a module on the live stream.
-    pub(super) fn start_module(
-        &mut self,
-        asker: &str,
-        name: &ModuleName,
-        arguments: &Arguments,
-    ) -> Result<Reply, Refusal> {
-        let (hash, module) = self.modules.find(name)?;
-        module.not_expired()?;
-        let resolved = module.resolved(arguments)?;
-        let principal = self.developer_or_partner(asker)?;
-        let facts = self.module_facts(&module, arguments, true);
-        let about = Circumstances {
-            level: Some(facts.level),
-            ..Circumstances::default()
-        };
-        self.decide(&principal, Action::StartModule, &Resource::Module(facts), about)?;
-        let project = self
-            .registry
-            .partner(asker)
-            .map_or(String::new(), |(_, p)| p.project.clone());
-        let run = WantedRun {
-            started_by: asker.to_owned(),
-            arguments: arguments.clone(),
-            audience: module.audience(&project),
-        };
-        let instance = self.run_live(hash, &module, &run, resolved, None)?;
-        if !module.state.runs.contains(&run) {
-            self.modules.update(&hash, |state| state.runs.push(run));
-        }
-        Ok(Reply::ok(
-            serde_json::json!({ "instance": instance, "name": module.manifest.name }),
-        ))
-    }
-
-    /// Starts an instance, or finds the one that computes the same already.
+    /// Starts an instance, or finds the lasting one that computes the same already.
     pub(super) fn run_live(
         &mut self,
-        hash: [u8; 32],
         module: &Installed,
-        run: &WantedRun,
-        arguments: Vec<(String, i64)>,
+        what: Computation,
         window: Option<(u64, u64)>,
     ) -> Result<u64, Refusal> {
-        let same = |r: &LiveRun| r.hash == hash && r.arguments == arguments && r.audience == run.audience;
-        if let Some((id, _)) = self.live.runs.iter().find(|(_, r)| same(r) && r.window.is_none()) {
-            return Ok(*id);
+        if let Some(id) = self.live.lasting(&what) {
+            return Ok(id);
         }
         if self.live.runs.len() >= self.config.modules.max_live as usize {
             return Err(Refusal::Busy("as many modules run as may run at once".into()));
         }
         let export = ExportKey {
             level: module.manifest.level,
-            audience: run.audience.clone(),
+            audience: what.audience.clone(),
         };
         let child = self
             .export_for(&export)
             .map_err(|e| Refusal::Internal(e.to_string()))?;
         self.live.next += 1;
         let id = self.live.next;
-        let live = LiveRun {
-            hash,
-            name: module.manifest.name.clone(),
-            arguments,
-            export: export.clone(),
-            audience: run.audience.clone(),
-            started_by: run.started_by.clone(),
-            window,
-            usage: Usage::default(),
-        };
+        let name = module.manifest.name.clone();
         self.log(&Event::ModuleStarted {
             instance: id,
-            module: &live.name,
-            hash: &hex::encode(hash),
-            audience: &live.audience,
+            module: &name,
+            hash: &hex::encode(what.hash),
+            audience: &what.audience,
         });
-        self.live.runs.insert(id, live);
-        if self.children.get(child).is_some_and(|c| c.ready) {
+        let run = LiveRun {
+            what,
+            name,
+            export: export.clone(),
+            window,
+            reported: Usage::default(),
+            before: Usage::default(),
+            sent: false,
+        };
+        self.live.runs.insert(id, run);
+        if self.children.get(child).is_some_and(|c| c.ready) && self.roles.records_known {
             // Views that are on their way lack what this one looks at: export takes them as a gap for it.
             self.renew_subscription(child, &export);
             self.send_instance(child, id);
@@ -165,46 +176,56 @@ impl Supervisor {
         Ok(id)
     }
 
-    /// Sends an export process that just became ready all its instances.
+    /// Sends an export process that just became ready all its instances. While storage has not told what it has,
+    /// nobody knows where their records ended: then they wait.
     pub(super) fn start_instances(&mut self, child: ChildId, key: &ExportKey) {
-        let ids: Vec<u64> = self
-            .live
-            .runs
-            .iter()
-            .filter(|(_, r)| r.export == *key)
-            .map(|(id, _)| *id)
-            .collect();
+        if !self.roles.records_known {
+            return;
+        }
+        let runs = self.live.runs.iter().filter(|(_, run)| run.export == *key);
+        let ids: Vec<u64> = runs.map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.send_instance(child, id));
     }
 
+    /// Storage has told for the first time what it has: the instances that waited for it start.
+    pub(super) fn start_waiting_instances(&mut self) {
+        let ready: Vec<(ChildId, ExportKey)> = self.children.ready_exports();
+        for (child, key) in ready {
+            let waiting = self.live.iter().filter(|(_, run)| run.export == key && !run.sent);
+            let ids: Vec<u64> = waiting.map(|(id, _)| id).collect();
+            ids.into_iter().for_each(|id| self.send_instance(child, id));
+        }
+    }
+
     fn send_instance(&mut self, child: ChildId, id: u64) {
-        let Some(run) = self.live.runs.get(&id) else {
+        let Some(run) = self.live.runs.get_mut(&id) else {
             return;
         };
-        let Some(module) = self.modules.get(&run.hash) else {
+        let Some(module) = self.modules.get(&run.what.hash) else {
             return;
         };
+        // A new process counts from nothing.
+        run.before = run.usage();
+        run.reported = Usage::default();
+        run.sent = true;
         // Packets before now belong to intervals that this instance did not see from their start.
-        let begin = if self.catalog.now_ns == 0 {
-            0
-        } else {
-            self.catalog.now_ns + 1
+        let begin = match self.catalog.now_ns {
+            0 => 0,
+            now_ns => now_ns + 1,
         };
         let window = run.window.unwrap_or((begin, 0));
+        let what = &run.what;
+        let metric = MetricKey(metric_of(module, &what.arguments, &what.audience));
+        let stored_to_ns = self.catalog.records_reach(&metric).unwrap_or(0);
         let message = down(|down| {
-            fill_run(
-                down.init_start_module(),
-                module,
-                id,
-                &run.arguments,
-                &run.audience,
-                window,
-            );
+            let mut start = down.init_start_module();
+            start.set_stored_to_ns(stored_to_ns);
+            fill_run(start, module, id, &what.arguments, &what.audience, window);
         });
         self.children.send(child, message);
     }
 
-    /// Export died: its instances start again with it.
+    /// An export process is gone: its instances start again with the next.
     pub(super) fn restart_export(&mut self, key: &ExportKey) {
         if self.live.runs.values().any(|run| run.export == *key)
             && let Err(error) = self.export_for(key)
@@ -213,43 +234,27 @@ impl Supervisor {
         }
     }
 
-    /// A request to stop a module's runs that its asker started, or all where it is the developer.
-    pub(super) fn stop_module(&mut self, asker: &str, name: &ModuleName) -> Result<Reply, Refusal> {
-        let (hash, module) = self.modules.find(name)?;
-        let developer = module.manifest.developer == asker;
-        let mine: Vec<u64> = self
-            .live
-            .runs
-            .iter()
-            .filter(|(_, r)| r.hash == hash && (developer || r.started_by == asker))
-            .map(|(id, _)| *id)
-            .collect();
-        if mine.is_empty() {
-            return Err(Refusal::NoSuchModule(format!(
-                "no run of `{}` was started by you",
-                module.manifest.name
-            )));
+    /// Takes a usage report. The last of a run comes after its end.
+    pub(super) fn take_usage(&mut self, child: ChildId, report: wire::module_usage::Reader<'_>) {
+        let (id, usage) = (report.get_instance(), Usage::reported(report));
+        if let Some(run) = self.live.runs.get_mut(&id) {
+            // What another process says of it is not believed.
+            if self.children.export(&run.export) == Some(child) {
+                run.reported = usage;
+            }
+            return;
         }
-        for id in &mine {
-            self.stop_run(*id, "asked");
+        let ended = self.live.stopped.iter_mut().find(|run| run.instance == id);
+        if let Some(run) = ended.filter(|run| self.children.exports(child, &run.export)) {
+            self.accounts.add_live(&run.code, usage.since(run.reported));
+            run.reported = usage;
         }
-        self.modules.update(&hash, |state| {
-            state.runs.retain(|r| !developer && r.started_by != asker)
-        });
-        Ok(Reply::ok(
-            serde_json::json!({ "name": module.manifest.name, "stopped": mine.len() }),
-        ))
     }
 
     /// Ends all runs of a module.
     pub(super) fn stop_runs_of(&mut self, hash: &[u8; 32], why: &str) {
-        let ids: Vec<u64> = self
-            .live
-            .runs
-            .iter()
-            .filter(|(_, r)| r.hash == *hash)
-            .map(|(id, _)| *id)
-            .collect();
+        let runs = self.live.runs.iter().filter(|(_, run)| run.what.hash == *hash);
+        let ids: Vec<u64> = runs.map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.stop_run(id, why));
     }
 
@@ -258,11 +263,34 @@ impl Supervisor {
         let Some(run) = self.live.runs.remove(&id) else {
             return;
         };
+        let hash = hex::encode(run.what.hash);
         self.log(&Event::ModuleStopped {
             instance: id,
-            hash: &hex::encode(run.hash),
+            hash: &hash,
             why,
         });
+        self.accounts.add_live(&run.what.hash, run.usage());
+        self.live.stopped.push_back(StoppedRun {
+            instance: id,
+            name: run.name,
+            hash,
+            level: run.export.level,
+            audience: run.what.audience,
+            why: why.to_owned(),
+            at_ns: now_ns(),
+            code: run.what.hash,
+            export: run.export.clone(),
+            reported: run.reported,
+        });
+        if self.live.stopped.len() > MAX_STOPPED {
+            self.live.stopped.pop_front();
+        }
+        let last = LastStop {
+            why: why.to_owned(),
+            at_ns: now_ns(),
+        };
+        self.modules
+            .update(&run.what.hash, |state| state.last_stop = last);
         let Some(child) = self.children.export(&run.export) else {
             return;
         };
@@ -282,22 +310,6 @@ impl Supervisor {
         }
     }
 
-    /// Ends the runs of modules whose time is over.
-    pub(super) fn stop_expired_runs(&mut self) {
-        let expired = |run: &LiveRun| {
-            self.modules
-                .get(&run.hash)
-                .is_some_and(|m| m.not_expired().is_err())
-        };
-        let ids: Vec<u64> = self
-            .live
-            .iter()
-            .filter(|(_, run)| expired(run))
-            .map(|(id, _)| id)
-            .collect();
-        ids.into_iter().for_each(|id| self.stop_run(id, "expired"));
-    }
-
     /// Whether an export process runs this instance: what another one says of it is not believed.
     pub(super) fn runs_in(&self, child: ChildId, id: u64) -> bool {
         let run = self.live.runs.get(&id);
@@ -306,66 +318,12 @@ impl Supervisor {
 
     /// An instance misbehaved; export has dropped it already.
     pub(super) fn live_fault(&mut self, id: u64, what: &str) {
-        let Some(hash) = self.live.runs.get(&id).map(|run| run.hash) else {
+        let Some(hash) = self.live.runs.get(&id).map(|run| run.what.hash) else {
             return;
         };
         tracing::warn!(instance = id, "module stopped: {what}");
-        self.count_fault(&hash, what);
-        self.stop_run(id, "fault");
+        self.stop_run(id, &format!("fault: {what}"));
         self.modules.update(&hash, |state| state.runs.clear());
-    }
-
-    /// After a start: what ran before runs again, where it still may.
-    pub(super) fn start_wanted_runs(&mut self) {
-        let wanted: Vec<_> = self
-            .modules
-            .iter()
-            .filter(|(_, m)| !m.state.revoked && !m.state.blacklisted)
-            .flat_map(|(hash, m)| m.state.runs.iter().map(|run| (*hash, m.clone(), run.clone())))
-            .collect();
-        for (hash, module, run) in wanted {
-            let started = self.may_run(&module, &run).and_then(|()| {
-                let resolved = module.resolved(&run.arguments)?;
-                self.run_live(hash, &module, &run, resolved, None)
-            });
-            if let Err(refusal) = started {
-                tracing::warn!(
-                    "module {} does not run any more: {}",
-                    module.manifest.name,
-                    refusal.detail()
-                );
-            }
-        }
-    }
-
-    fn may_run(&mut self, module: &Installed, run: &WantedRun) -> Result<(), Refusal> {
-        module.not_expired()?;
-        let principal = self.developer_or_partner(&run.started_by)?;
-        let facts = self.module_facts(module, &run.arguments, true);
-        let about = Circumstances {
-            level: Some(facts.level),
-            ..Circumstances::default()
-        };
-        self.decide(&principal, Action::StartModule, &Resource::Module(facts), about)
-    }
-
-    /// Policy or registry changed: runs that would not be allowed now end.
-    pub(super) fn decide_live_again(&mut self) {
-        // A run for one future window stands and falls with its query, which is decided with the jobs.
-        let lasting = self.live.iter().filter(|(_, run)| run.window.is_none());
-        let runs: Vec<(u64, LiveRun)> = lasting.map(|(id, run)| (id, run.clone())).collect();
-        for (id, run) in runs {
-            let Some(module) = self.modules.get(&run.hash).cloned() else {
-                continue;
-            };
-            let wanted = WantedRun {
-                started_by: run.started_by,
-                arguments: run.arguments.into_iter().collect(),
-                audience: run.audience,
-            };
-            if let Err(refusal) = self.may_run(&module, &wanted) {
-                self.stop_run(id, refusal.detail());
-            }
-        }
+        self.count_fault(&hash, what);
     }
 }

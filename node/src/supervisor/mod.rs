@@ -11,11 +11,14 @@
 //! | `epochs`, `grants`, `destroy` | public keys for writers; data keys for one reader; keys that are no more |
 //! | `asks`, `requests`, `nonces` | from bytes of the network to an authentic request, taken once |
 //! | `decide`, `audit` | policy decisions and the audit log |
-//! | `checks`, `modules`, `live` | modules on trial; installed ones; the live instances of them |
+//! | `checks`, `modules` | modules on trial; installed ones |
+//! | `wishes`, `live`, `accounting` | who wants which module live; its instances; what they used |
 //! | `jobs`, `plan`, `answers`, `status` | queries and their life; what askers are told |
+//! | `metrics` | what the operator's monitoring is told |
 //! | `catalog` | what the trace and the records hold |
 //! | `import` | capture files brought in one after the other, instead of a source |
 
+mod accounting;
 mod answers;
 mod asks;
 mod audit;
@@ -31,6 +34,7 @@ mod index_filters;
 mod jobs;
 mod levels;
 mod live;
+mod metrics;
 mod modules;
 mod nonces;
 mod opened;
@@ -40,6 +44,7 @@ mod requests;
 mod signals;
 mod status;
 mod wiring;
+mod wishes;
 
 use std::path::Path;
 use std::process::ExitStatus;
@@ -49,14 +54,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use como_keys::audit::AuditLog;
 use como_keys::keyring::Keyring;
 use como_keys::root::RootSecret;
+use como_modules::RevocationList;
 use como_policies::PolicyEngine;
 
 use crate::config::{Config, Layout};
 use crate::link::Frame;
-use crate::registry::Registry;
+use crate::registry::{Registry, Revocations};
 use catalog::Catalog;
 use children::{ChildId, Children};
 pub use import::{ImportEvent, ImportFile, import};
+pub use metrics::metrics_table;
 
 /// How often time-driven work is looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -126,6 +133,7 @@ pub(crate) struct Supervisor {
     opened: opened::OpenedSegments,
     modules: modules::ModuleStore,
     live: live::LiveModules,
+    accounts: accounting::Accounts,
     jobs: jobs::Jobs,
     checks: checks::Checks,
     nonces: nonces::Nonces,
@@ -165,7 +173,8 @@ impl Supervisor {
         // The authority's revocation list is valid for a limited time: each start makes it anew.
         crate::admin::renew_revocations(&layout, &registry)?;
         let launcher = children::Launcher::new(&config);
-        let modules = modules::ModuleStore::open(&layout)?;
+        let revocations = load_revocations(&config, &layout, &keyring)?;
+        let modules = modules::ModuleStore::open(&layout, revocations)?;
         let jobs = jobs::Jobs::open(&layout)?;
         let nonces = open_nonces(&layout)?;
         Ok(Self {
@@ -181,6 +190,7 @@ impl Supervisor {
             opened: opened::OpenedSegments::default(),
             modules,
             live: live::LiveModules::default(),
+            accounts: accounting::Accounts::default(),
             jobs,
             checks: checks::Checks::default(),
             nonces,
@@ -241,7 +251,7 @@ impl Supervisor {
             None => {
                 self.restart_due_roles();
                 if self.import.is_none() {
-                    self.stop_expired_runs();
+                    self.settle_expired();
                     self.advance_jobs();
                 }
             }
@@ -276,11 +286,17 @@ impl Supervisor {
         let config = Config::load(&self.config.file)?;
         let registry = Registry::load(&self.layout)?;
         let policy = load_policy(&config)?;
+        let revocations = load_revocations(&config, &self.layout, &self.keyring)?;
         self.keyring = Keyring::load(&self.layout.keyring(), &self.root)?;
         for order in destroy::take(&self.layout, &self.root, &mut self.keyring)? {
             self.end_holders(order);
         }
         crate::admin::take_events(&self.layout, &mut self.audit)?;
+        if revocations.number != self.modules.revocations.number {
+            let number = revocations.number;
+            self.log(&audit::Event::RevocationsTaken { number });
+        }
+        self.modules.revocations = revocations;
         self.config = config;
         self.registry = registry;
         self.policy = policy;
@@ -306,6 +322,19 @@ fn open_nonces(layout: &Layout) -> Result<nonces::Nonces, SupervisorError> {
     std::fs::create_dir_all(layout.state())
         .and_then(|()| nonces::Nonces::open(&path, now_ns()))
         .map_err(|e| SupervisorError::Io(path.display().to_string(), e))
+}
+
+/// The revocation lists of this node and of the issuers that the configuration names; their numbers are written down
+/// before any is relied on.
+fn load_revocations(
+    config: &Config,
+    layout: &Layout,
+    keyring: &Keyring,
+) -> Result<RevocationList, SupervisorError> {
+    let own = keyring.node_signing.verifying_key();
+    let lists = Revocations::load(layout, &config.modules.revocation_issuers(own))?;
+    lists.remember(layout)?;
+    Ok(lists.merged)
 }
 
 fn load_policy(config: &Config) -> Result<PolicyEngine, SupervisorError> {

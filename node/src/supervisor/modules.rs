@@ -17,6 +17,7 @@ use super::answers::{Refusal, Reply};
 use super::audit::Event;
 use super::decide::Circumstances;
 use super::requests::{Arguments, ModuleName, first_line};
+use super::wishes::Wish;
 use super::{Supervisor, now_ns};
 use crate::config::Layout;
 
@@ -36,17 +37,19 @@ pub(super) struct ModuleState {
     pub faults: u32,
     #[serde(default)]
     pub last_fault: String,
+    #[serde(default)]
+    pub last_stop: LastStop,
     /// Runs on the live stream that a restart starts again.
     #[serde(default)]
-    pub runs: Vec<WantedRun>,
+    pub runs: Vec<Wish>,
 }
 
-/// A run of a module on the live stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct WantedRun {
-    pub started_by: String,
-    pub arguments: Arguments,
-    pub audience: String,
+/// Why and when the last run on the live stream ended.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct LastStop {
+    pub why: String,
+    /// Wall time, ns.
+    pub at_ns: u64,
 }
 
 /// One installed module.
@@ -116,14 +119,14 @@ pub(super) struct ModuleStore {
 
 impl ModuleStore {
     /// An empty store over a folder; [`Supervisor::load_modules`] fills it.
-    pub fn open(layout: &Layout) -> Result<Self, super::SupervisorError> {
+    pub fn open(layout: &Layout, revocations: RevocationList) -> Result<Self, super::SupervisorError> {
         let folder = layout.modules();
         std::fs::create_dir_all(&folder)
             .map_err(|e| super::SupervisorError::Io(folder.display().to_string(), e))?;
         Ok(Self {
             folder,
             installed: BTreeMap::new(),
-            revocations: RevocationList::initial(),
+            revocations,
         })
     }
 
@@ -255,7 +258,7 @@ impl Supervisor {
                 Err(error) => tracing::error!("an installed module does not load: {error}"),
             }
         }
-        self.start_wanted_runs();
+        self.settle_all();
     }
 
     /// Verifies and decides a module: signature, freshness and revocation first. Nothing here looks at the
@@ -287,6 +290,7 @@ impl Supervisor {
             blacklisted: false,
             faults: 0,
             last_fault: String::new(),
+            last_stop: LastStop::default(),
             runs: Vec::new(),
         };
         self.name_is_free(&manifest)?;
@@ -360,6 +364,7 @@ impl Supervisor {
             .developers
             .values()
             .filter(|d| !d.revoked)
+            // Keys that were replaced sign nothing any more; what they signed before was verified when it came.
             .filter_map(|d| {
                 let key = como_keys::signing::VerifyingKey::from_hex(&d.key).ok()?;
                 Some(TrustedDeveloper {
@@ -393,6 +398,7 @@ impl Supervisor {
             state.revoked = true;
             state.runs.clear();
         });
+        self.decide_jobs_again();
         let hash_hex = hex::encode(hash);
         self.log(&Event::Revoked {
             asker,
@@ -421,15 +427,45 @@ impl Supervisor {
             faults,
             blacklisted,
         });
+        if blacklisted {
+            self.stop_runs_of(hash, "on the black list");
+            self.modules.update(hash, |state| state.runs.clear());
+            self.decide_jobs_again();
+        }
+    }
+
+    /// Whether a module may run here at all, whoever wants it: by time, by revocation lists, by its developer's keys.
+    pub(super) fn may_be_run(&self, module: &Installed) -> Result<(), Refusal> {
+        let manifest = &module.manifest;
+        if module.state.revoked {
+            let what = format!("`{}` was revoked here", manifest.name);
+            return Err(Refusal::NoSuchModule(what));
+        }
+        module.not_expired()?;
+        let lists = &self.modules.revocations;
+        lists
+            .check_fresh(now_ns())
+            .and_then(|()| lists.check(&manifest.key_id, &manifest.wasm_sha256))
+            .map_err(|e| Refusal::BadModule(e.to_string()))?;
+        let developer = self.registry.developer(&manifest.developer);
+        if developer.is_some_and(|(_, d)| d.has_revoked(&manifest.key_id)) {
+            return Err(Refusal::Denied {
+                rule: "The key that signed this module was revoked.".into(),
+                policies: vec!["guard-module-key-revoked".into()],
+            });
+        }
+        Ok(())
     }
 }
 
-/// Whether `new` says the same as `old`, but for release, version and expiry.
+/// Whether `new` says the same as `old`, but for release, version, expiry and signing key.
 fn is_renewal(old: &Manifest, new: &Manifest) -> bool {
     let mut same = old.clone();
     same.release = new.release;
     same.version.clone_from(&new.version);
     same.not_after_ns = new.not_after_ns;
+    // Its developer may have a new key.
+    same.key_id = new.key_id;
     new.release >= old.release && same == *new
 }
 

@@ -39,6 +39,13 @@ pub(super) struct Estimate {
     pub from_records: bool,
 }
 
+/// Records that answer a query.
+pub(super) struct Stored {
+    pub stretches: Vec<Coverage>,
+    /// What nothing was recorded of, and the trace does not reach.
+    pub missing: Vec<Gap>,
+}
+
 impl Supervisor {
     /// Checks that the trace reaches a window; parts that it does not reach come out as gaps.
     /// A part below the level's grain is none: the window was widened to it.
@@ -111,8 +118,8 @@ impl Supervisor {
         }
     }
 
-    /// Stored records that answer a query, where they cover its whole window. A filter of the asker's own
-    /// selects packets that the records never saw apart.
+    /// Stored records that answer a query: where they cover its whole window, or where the trace does not reach it
+    /// any more. A filter of the asker's own selects packets that the records never saw apart.
     pub(super) fn stored_records(
         &self,
         module: &Installed,
@@ -120,7 +127,7 @@ impl Supervisor {
         audience: &str,
         filter: &str,
         window: Window,
-    ) -> Option<Vec<Coverage>> {
+    ) -> Option<Stored> {
         if !filter.is_empty() {
             return None;
         }
@@ -131,7 +138,24 @@ impl Supervisor {
         if !aligned {
             return None; // A stored interval may reach beyond the window.
         }
-        self.catalog.records_covering(&MetricKey(metric), window)
+        let (stretches, holes) = self.catalog.records_within(&MetricKey(metric), window);
+        let reached = self
+            .catalog
+            .coverage()
+            .is_some_and(|trace| trace.overlaps(window));
+        if stretches.is_empty() || (reached && !holes.is_empty()) {
+            return None;
+        }
+        let gap = |hole: Window| Gap {
+            from_ns: hole.from_ns,
+            to_ns: hole.to_ns,
+            cause: "not recorded".into(),
+            count: None,
+        };
+        Some(Stored {
+            stretches,
+            missing: holes.into_iter().map(gap).collect(),
+        })
     }
 
     /// The header of the dataset that will answer a job: decided here, only filled by the runner.
@@ -268,8 +292,10 @@ impl Supervisor {
             let mut list = start.init_records(grants.len() as u32);
             for (i, grant) in grants.iter().enumerate() {
                 let mut to = list.reborrow().get(i as u32);
-                to.set_file(&grant.file);
+                to.set_file(&grant.coverage.file);
                 to.set_key(grant.key.expose());
+                to.set_from_ns(grant.coverage.window.from_ns);
+                to.set_to_ns(grant.coverage.window.to_ns);
             }
         })
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use como_capnp::wire_capnp as wire;
 use como_keys::signing::{Certificate, VerifyingKey};
-use como_policies::Window;
+use como_policies::{AccessLevel, Window};
 
 use super::audit::Event;
 use super::catalog::{Coverage, MetricKey, Segment, SegmentEnd};
@@ -13,7 +13,7 @@ use super::{Supervisor, now_ns};
 use crate::link::Frame;
 use crate::process::Role;
 use crate::records;
-use crate::trace::RunKey;
+use crate::trace::{GapCause, RunKey};
 use crate::wire::{array, down, text};
 
 /// How long the certificate of a capture run is valid, ns: no run lasts longer.
@@ -28,6 +28,8 @@ pub(super) struct Reports {
     pub capture: CaptureState,
     /// Of storage.
     pub storage: StorageState,
+    /// Whether storage has told which records it has.
+    pub records_known: bool,
     /// Roles that ended before they ever worked.
     pub ready_once: BTreeSet<&'static str>,
     /// The last failure that each role reported.
@@ -47,6 +49,13 @@ pub(super) struct CaptureState {
     pub source_done: bool,
     pub offset: u64,
     pub out_of_order: u64,
+    pub sealed_bytes: u64,
+    pub denied: u64,
+    /// Packets lost, by cause.
+    pub losses: BTreeMap<String, u64>,
+    /// Live views that were made, by level.
+    pub views: BTreeMap<AccessLevel, u64>,
+    pub views_sent: u64,
     pub warning: String,
 }
 
@@ -59,6 +68,10 @@ pub(super) struct StorageState {
     pub disk_full: bool,
     pub duplicates: u64,
     pub torn_bytes: u64,
+    pub record_files: u32,
+    pub record_bytes: u64,
+    pub blocks: u64,
+    pub stored_bytes: u64,
     pub warning: String,
 }
 
@@ -67,6 +80,7 @@ impl Reports {
     pub fn forget(&mut self, role: Role) {
         if role == Role::Storage {
             self.storage = StorageState::default();
+            self.records_known = false;
         }
     }
 }
@@ -134,9 +148,7 @@ impl Supervisor {
             }
             (Role::Export, Which::Usage(usage)) => {
                 let usage = usage?;
-                if self.runs_in(from, usage.get_instance()) {
-                    self.live.take_usage(usage);
-                }
+                self.take_usage(from, usage);
             }
             _ => {
                 return Err(capnp::Error::failed(
@@ -222,6 +234,14 @@ impl Supervisor {
             source_done: report.get_source_done(),
             offset: report.get_offset(),
             out_of_order: report.get_out_of_order(),
+            sealed_bytes: report.get_sealed_bytes(),
+            denied: report.get_denied(),
+            losses: losses(report.get_losses()?)?,
+            views: AccessLevel::ALL
+                .into_iter()
+                .zip(report.get_views()?.iter())
+                .collect(),
+            views_sent: report.get_views_sent(),
             warning,
         };
         self.import_reported();
@@ -275,14 +295,35 @@ impl Supervisor {
             disk_full: report.get_disk_full(),
             duplicates: report.get_duplicates(),
             torn_bytes: report.get_torn_bytes(),
+            record_files: report.get_record_files(),
+            record_bytes: report.get_record_bytes(),
+            blocks: report.get_blocks(),
+            stored_bytes: report.get_stored_bytes(),
             warning: text(report.get_warning())?,
         };
         if state.disk_full && !self.roles.storage.disk_full {
             tracing::error!("the disk is full: capture waits or drops until there is room");
         }
         self.roles.storage = state;
+        // All that it found stands before its first report.
+        if !std::mem::replace(&mut self.roles.records_known, true) {
+            self.start_waiting_instances();
+        }
         Ok(())
     }
+}
+
+/// Losses by the causes that there are: a name of capture's own making would be a message to the outside.
+fn losses(list: capnp::struct_list::Reader<'_, wire::loss::Owned>) -> capnp::Result<BTreeMap<String, u64>> {
+    let mut losses = BTreeMap::new();
+    for loss in list {
+        let cause = text(loss.get_cause())?;
+        if !GapCause::ALL.iter().any(|known| known.as_str() == cause) {
+            return Err(capnp::Error::failed("a loss of unknown cause".into()));
+        }
+        losses.insert(cause, loss.get_count());
+    }
+    Ok(losses)
 }
 
 /// A file of storage's own folder: readers are sent to it, so it must not lead elsewhere.

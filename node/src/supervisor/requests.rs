@@ -9,6 +9,7 @@ use como_policies::{AccessLevel, Window};
 
 use super::answers::Refusal;
 use super::nonces::Nonces;
+use super::wishes::Steer;
 use crate::wire::{array, text};
 
 /// DSSE payload type of a signed request.
@@ -68,8 +69,8 @@ pub enum Request {
     SubmitModule(Vec<u8>),
     /// Run a module on the live stream.
     StartModule(ModuleName, Arguments),
-    /// Stop it.
-    StopModule(ModuleName),
+    /// Stop it, interrupt it, let it go on.
+    SteerModule(ModuleName, Steer),
     /// The modules of this node.
     ListModules,
     /// Withdraw a module.
@@ -163,7 +164,9 @@ fn read(request: api::request::Reader<'_>) -> Result<Request, Refusal> {
                 arguments(start.get_arguments()?)?,
             )
         }
-        Which::StopModule(module) => Request::StopModule(module_name(module?)?),
+        Which::StopModule(module) => Request::SteerModule(module_name(module?)?, Steer::Stop),
+        Which::PauseModule(module) => Request::SteerModule(module_name(module?)?, Steer::Pause),
+        Which::ResumeModule(module) => Request::SteerModule(module_name(module?)?, Steer::Resume),
         Which::ListModules(()) => Request::ListModules,
         Which::RevokeModule(module) => Request::RevokeModule(module_name(module?)?),
         Which::Query(query) => Request::Query(Box::new(read_query(query?)?)),

@@ -1,6 +1,6 @@
-//! What the node tells of itself: status, catalog, modules, metrics. Never a count that a filter selects.
+//! What the node tells of itself: status, catalog, modules. Never a count that a filter selects.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 
 use como_policies::{AccessLevel, Action, Resource};
 use serde_json::{Value, json};
@@ -10,13 +10,16 @@ use super::answers::{Refusal, Reply};
 use super::catalog::SegmentEnd;
 use super::decide::Circumstances;
 
+/// Modules on the live stream, as one asker may know them.
+struct Runs {
+    running: Vec<Value>,
+    paused: Vec<Value>,
+    stopped: Vec<Value>,
+}
+
 impl Supervisor {
     /// How the node is.
     pub(super) fn status_reply(&self, asker: &str) -> Reply {
-        let project = self
-            .registry
-            .partner(asker)
-            .map(|(_, partner)| partner.project.as_str());
         let processes: Vec<Value> = self
             .children
             .iter()
@@ -30,35 +33,68 @@ impl Supervisor {
                 })
             })
             .collect();
-        // What runs for another project is that project's business.
-        let live: Vec<Value> = self
-            .live
-            .iter()
-            .filter(|(_, run)| run.audience.is_empty() || Some(run.audience.as_str()) == project)
-            .map(|(id, run)| {
-                json!({
-                    "instance": id,
-                    "name": run.name,
-                    "hash": hex::encode(run.hash),
-                    "level": run.export.level,
-                    "audience": run.audience,
-                    "usage": run.usage,
-                })
-            })
-            .collect();
+        let modules = self.live_modules(asker);
+        let (lines, last_hash) = self.audit.head();
         Reply::ok(json!({
             "node": self.config.node.name.as_str(),
             "version": env!("CARGO_PKG_VERSION"),
+            // Whoever keeps this is a witness: the log cannot be cut behind it unseen.
+            "audit_log": { "lines": lines, "last_hash": last_hash },
             "mode": self.config.node.mode,
             "policy": self.policy.set_hash(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "capture": self.roles.capture,
             "storage": self.roles.storage,
             "processes": processes,
-            "live_modules": live,
+            "live_modules": modules.running,
+            "paused_modules": modules.paused,
+            "stopped_modules": modules.stopped,
             "queries": self.jobs.by_state(),
             "failures": self.roles.failures,
         }))
+    }
+
+    /// Runs as an asker may know them: what runs for another project is that project's business, and how many packets
+    /// a module's filter selects is told to those only who may see the view that it reads.
+    fn live_modules(&self, asker: &str) -> Runs {
+        let partner = self.registry.partner(asker).map(|(_, partner)| partner);
+        let own = |audience: &str| audience.is_empty() || partner.is_some_and(|p| p.project == audience);
+        let sees = |level: AccessLevel| partner.is_some_and(|p| p.ceiling >= level);
+        let running = self.live.iter().filter(|(_, run)| own(&run.what.audience));
+        let running = running.map(|(id, run)| {
+            json!({
+                "instance": id,
+                "name": run.name,
+                "hash": hex::encode(run.what.hash),
+                "level": run.export.level,
+                "audience": run.what.audience,
+                "arguments": run.what.arguments.iter().cloned().collect::<BTreeMap<_, _>>(),
+                "faults": self.modules.get(&run.what.hash).map(|module| module.state.faults),
+                "usage": sees(run.export.level).then(|| run.usage()),
+            })
+        });
+        let paused = self.modules.iter().flat_map(|(hash, module)| {
+            let wishes = module.state.runs.iter();
+            let wishes = wishes.filter(|wish| wish.paused && own(&wish.audience));
+            wishes.map(move |wish| {
+                json!({
+                    "name": module.manifest.name,
+                    "hash": hex::encode(hash),
+                    "audience": wish.audience,
+                    "arguments": wish.arguments,
+                })
+            })
+        });
+        Runs {
+            running: running.collect(),
+            paused: paused.collect(),
+            stopped: self
+                .live
+                .stopped()
+                .filter(|run| own(&run.audience))
+                .map(|run| json!(run))
+                .collect(),
+        }
     }
 
     /// What the node has.
@@ -132,107 +168,12 @@ impl Supervisor {
                     "blacklisted": module.state.blacklisted,
                     "faults": module.state.faults,
                     "last_fault": module.state.last_fault,
-                    "live": self.live.iter().filter(|(_, run)| run.hash == *hash).count(),
+                    "last_stop": module.state.last_stop,
+                    "live": self.live.iter().filter(|(_, run)| run.what.hash == *hash).count(),
+                    "paused": module.state.runs.iter().filter(|wish| wish.paused).count(),
                 })
             })
             .collect();
         Ok(Reply::ok(json!({ "modules": modules })))
-    }
-
-    /// Counters in the Prometheus text format.
-    pub(super) fn metrics(&self) -> String {
-        let (capture, storage) = (&self.roles.capture, &self.roles.storage);
-        let mut out = String::new();
-        let mut put = |name: &str, kind: &str, help: &str, value: u64| {
-            let _ = write!(
-                out,
-                "# HELP como_{name} {help}\n# TYPE como_{name} {kind}\ncomo_{name} {value}\n"
-            );
-        };
-        put(
-            "capture_packets_total",
-            "counter",
-            "Packets taken from the source by this run.",
-            capture.packets,
-        );
-        put("capture_bytes_total", "counter", "Captured bytes.", capture.bytes);
-        put(
-            "capture_lost_packets_total",
-            "counter",
-            "Packets lost before or in capture.",
-            capture.lost,
-        );
-        put(
-            "capture_shed_packets_total",
-            "counter",
-            "Packets that live modules did not see.",
-            capture.shed,
-        );
-        put(
-            "capture_poisoned_packets_total",
-            "counter",
-            "Packets stored undissected.",
-            capture.poisoned,
-        );
-        put(
-            "capture_out_of_order_packets_total",
-            "counter",
-            "Packets whose time is before that of the packet in front of them.",
-            capture.out_of_order,
-        );
-        put(
-            "trace_segments",
-            "gauge",
-            "Segments in the ring.",
-            u64::from(storage.segments),
-        );
-        put(
-            "trace_bytes",
-            "gauge",
-            "Bytes of the ring on disk.",
-            storage.bytes,
-        );
-        put(
-            "disk_free_bytes",
-            "gauge",
-            "Free bytes of the disk.",
-            storage.free_bytes,
-        );
-        put(
-            "disk_full",
-            "gauge",
-            "1 while the disk is full.",
-            storage.disk_full.into(),
-        );
-        put(
-            "processes",
-            "gauge",
-            "Running processes.",
-            self.children.iter().count() as u64,
-        );
-        for (name, help, value) in [
-            (
-                "packets_total",
-                "Packets that the module saw.",
-                (|u| u.packets) as fn(&super::live::Usage) -> u64,
-            ),
-            ("fuel_total", "Fuel that the module used.", |u| u.fuel),
-            ("wall_ns_total", "Wall time of the module, ns.", |u| u.wall_ns),
-            ("rows_total", "Rows that the module stored.", |u| u.rows),
-        ] {
-            let _ = write!(
-                out,
-                "# HELP como_module_{name} {help}\n# TYPE como_module_{name} counter\n"
-            );
-            for (id, run) in self.live.iter() {
-                let _ = writeln!(
-                    out,
-                    "como_module_{name}{{name=\"{}\",instance=\"{id}\"}} {}",
-                    run.name.escape_default(),
-                    value(&run.usage)
-                );
-            }
-        }
-        out
     }
 }

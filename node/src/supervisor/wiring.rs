@@ -22,10 +22,18 @@ const STEADY: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Wiring {
     due: Vec<(Instant, Role, Purpose)>,
+    /// In a row, by role.
     deaths: BTreeMap<&'static str, u32>,
+    /// In all, by role.
+    died: BTreeMap<&'static str, u64>,
 }
 
 impl Wiring {
+    /// How many processes of a role ended that should not have.
+    pub fn died(&self, role: Role) -> u64 {
+        self.died.get(role.name()).copied().unwrap_or(0)
+    }
+
     /// How long to wait before the next start: nothing after a single death, doubling after that.
     fn backoff(&mut self, role: Role, lived: Duration) -> Duration {
         let deaths = self.deaths.entry(role.name()).or_insert(0);
@@ -73,6 +81,7 @@ impl Supervisor {
             start.set_records_bytes(self.config.records.ring_bytes);
             start.set_max_age_ns(self.config.trace.max_age.map_or(0, |age| age.as_nanos() as u64));
             start.set_keep_free_bytes(self.config.trace.keep_free_bytes);
+            start.set_records_max_age_ns(self.config.records.max_age.map_or(0, |age| age.as_nanos() as u64));
         }))
     }
 
@@ -125,6 +134,9 @@ impl Supervisor {
             start.set_certificate(&certificate);
             start.set_key(&key);
             start.set_node(self.config.node.name.as_str());
+            if let Some(metrics) = self.config.metrics.listen {
+                start.set_metrics(metrics.to_string());
+            }
             fill_trust(start.init_trust(), &authorities);
         }))
     }
@@ -164,6 +176,7 @@ impl Supervisor {
         if let Some(id) = self.children.export(key) {
             return Ok(id);
         }
+        self.live.forget_sent(key);
         let first = wire::down(|down| {
             let mut start = down.init_start_export();
             start.set_level(key.level.as_u8());
@@ -181,15 +194,7 @@ impl Supervisor {
         };
         let storage = self.children.ready(Role::Storage);
         let capture = self.children.ready(Role::Capture);
-        let exports: Vec<(ChildId, ExportKey)> = self
-            .children
-            .iter()
-            .filter(|(_, c)| c.ready)
-            .filter_map(|(id, c)| match &c.purpose {
-                Purpose::Export(key) => Some((id, key.clone())),
-                _ => None,
-            })
-            .collect();
+        let exports = self.children.ready_exports();
         match child.role {
             Role::Storage => {
                 if let Some(capture) = capture {
@@ -292,6 +297,7 @@ impl Supervisor {
         let expected = child.stopping || self.stopping.is_some() || matches!(&child.purpose, Purpose::Job(_));
         if !expected || !status.as_ref().is_ok_and(|s| s.success()) {
             let role = child.role.name();
+            *self.wiring.died.entry(role).or_default() += 1;
             tracing::warn!(role, pid = child.pid, "process ended: {end}");
             self.log(&Event::Died {
                 role,

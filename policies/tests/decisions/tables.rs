@@ -4,7 +4,7 @@ use super::*;
 
 /// One row per action: may the operator, the module's developer, a stranger (any certificate), a listed
 /// partner, and a listed partner who may plug in, do it? `y` yes, `.` no. All within their ceilings.
-fn check_table(mode: SystemMode, table: [(Action, &str); 11]) {
+fn check_table(mode: SystemMode, table: [(Action, &str); 14]) {
     let engine = engine(mode);
     let level = AccessLevel::Anonymized;
     let principals = [
@@ -38,6 +38,9 @@ fn public_table() {
         [
             (SubmitModule, "yyyyy"),
             (StartModule, "yyyyy"),
+            (StopModule, "yyyyy"),
+            (PauseModule, "yyyyy"),
+            (ResumeModule, "yyyyy"),
             (QueryStatic, "y.yyy"),
             (QueryOnDemand, "y.yyy"),
             (QueryAdHoc, "y.yyy"),
@@ -59,6 +62,9 @@ fn restricted_table() {
         [
             (SubmitModule, "yy..y"),
             (StartModule, "y...y"),
+            (StopModule, "yyyyy"),
+            (PauseModule, "yyyyy"),
+            (ResumeModule, "yyyyy"),
             (QueryStatic, "y.yyy"),
             (QueryOnDemand, "y.yyy"),
             (QueryAdHoc, "y.yyy"),
@@ -80,6 +86,9 @@ fn private_table() {
         [
             (SubmitModule, "yy..y"),
             (StartModule, "y...y"),
+            (StopModule, "yy.yy"),
+            (PauseModule, "yy.yy"),
+            (ResumeModule, "yy.yy"),
             (QueryStatic, "y..yy"),
             (QueryOnDemand, "y..yy"),
             (QueryAdHoc, "y..yy"),

@@ -163,6 +163,11 @@ impl Deployment {
         Person::create(self.folder.path(), organisation, name)
     }
 
+    /// The same somebody with new keys, whom the node does not know by them yet.
+    pub fn renewed(&self, person: &Person, round: u32) -> Person {
+        Person::renew(self.folder.path(), person, round)
+    }
+
     /// Registers somebody as `partner` or `developer`, and installs the welcome.
     pub fn enrol(&mut self, kind: &str, person: &Person, grant: &[&str]) {
         self.node_folder();
@@ -177,6 +182,20 @@ impl Deployment {
             .stdin(Stdio::null())
             .output()
             .expect("como-node starts")
+    }
+
+    /// A command of `como-node` on this node, which must succeed; a running node is told.
+    #[track_caller]
+    pub fn operator(&mut self, verbs: &[&str]) -> String {
+        let folder = self.node_folder().display().to_string();
+        let ended = self.admin(&[verbs, &["--node", &folder]].concat());
+        let [said, complained] = [&ended.stdout, &ended.stderr].map(|text| String::from_utf8_lossy(text));
+        assert!(
+            ended.status.success(),
+            "como-node {}: {complained}",
+            verbs.join(" ")
+        );
+        said.into_owned()
     }
 
     /// The same, started and not waited for; what it says goes to the node's log.

@@ -49,6 +49,21 @@ impl Person {
         person
     }
 
+    /// New keys under the same SPIFFE id, in a folder of their own.
+    pub(super) fn renew(folder: &Path, person: &Self, round: u32) -> Self {
+        let own = folder.join(format!("people-{}-{round}", person.name));
+        std::fs::create_dir(&own).expect("a folder per person");
+        let renewed = Self {
+            name: person.name.clone(),
+            keys_dir: own.join("keys"),
+            folder: own,
+        };
+        let card = Bundle::open(&person.keys_dir).and_then(|keys| keys.card());
+        let id = card.expect("a card").name;
+        site::keygen(&id.to_string(), &renewed.keys_dir).unwrap_or_else(|why| panic!("{why}"));
+        renewed
+    }
+
     /// A file of this person's.
     pub fn path(&self, file: &str) -> PathBuf {
         self.folder.join(file)

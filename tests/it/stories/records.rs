@@ -13,24 +13,31 @@ use crate::harness::{Deployment, Node, Person, open_table};
 /// Generated traffic is ordinary: what these look for is not in it.
 const FIND_NOTHING: [&str; 2] = ["scanner-detector", "syn-flood"];
 
-/// A node whose modules are wanted before it reads: then it gets `traffic`, as fast as it was recorded.
 fn replay(site: &mut Deployment, traffic: &Traffic) -> (Person, Node) {
     let dev = site.developer("dev", "anonymized");
     let ops = site.partner("ops", "anonymized", true);
+    let node = replay_for(site, traffic, |_| {
+        for module in standard::without_payload() {
+            dev.submit(&module).ok();
+            ops.como(&["module", "start", &module]).ok();
+        }
+    });
+    (ops, node)
+}
+
+/// A node whose modules are wanted before it reads: then it gets `traffic`, as fast as it was recorded.
+pub(super) fn replay_for(site: &mut Deployment, traffic: &Traffic, prepare: impl FnOnce(&Node)) -> Node {
     let node = site.start();
     node.ingested();
-    for module in standard::without_payload() {
-        dev.submit(&module).ok();
-        ops.como(&["module", "start", &module]).ok();
-    }
+    prepare(&node);
     node.stop();
     let file = site.write_capture("replay.pcap", traffic);
     site.reconfigure(&format!("[source]\npath = {:?}\npaced = true", file));
-    (ops, site.start())
+    site.start()
 }
 
 /// A minute after the first capture of a deployment.
-fn later(packets: usize, seconds: f64) -> Traffic {
+pub(super) fn later(packets: usize, seconds: f64) -> Traffic {
     let first = Traffic::default();
     Traffic {
         packets,

@@ -1,7 +1,7 @@
-//! `como-regenerate configuration|fields|modules|vectors|seeds`: writes files of the repository that are made from code.
+//! `como-regenerate configuration|fields|metrics|modules|vectors|seeds`: writes files of the repository that are made from code.
 //!
 //! `configuration`: docs/configuration.md, after a change of the table of keys. `fields`: the table of docs/privacy.md,
-//! after a change of a field's treatment. `modules`: docs/standard-modules.md, after a change of one of them. `vectors`:
+//! after a change of a field's treatment. `metrics`: the one of docs/operating.md. `modules`: docs/standard-modules.md, after a change of one of them. `vectors`:
 //! the good datasets that `dataset/tests/vectors` edits, only for a new version of the format. `seeds`: the golden frames
 //! as inputs of the anonymizer's fuzz target, into `anonymize/fuzz/seeds`, for it to begin with. Tests compare; none of
 //! them writes.
@@ -36,7 +36,16 @@ fn main() -> ExitCode {
             repository.join("docs/configuration.md"),
             como_node::config::documentation(),
         ),
-        Some("fields") => fields(&repository.join("docs/privacy.md")),
+        Some("fields") => table(
+            &repository.join("docs/privacy.md"),
+            "field",
+            &como_anonymize::fields::markdown(),
+        ),
+        Some("metrics") => table(
+            &repository.join("docs/operating.md"),
+            "metrics",
+            &como_node::supervisor::metrics_table(),
+        ),
         Some("modules") => fs::write(
             repository.join("docs/standard-modules.md"),
             como_tests::standard::page(),
@@ -44,14 +53,14 @@ fn main() -> ExitCode {
         Some("vectors") => vectors(&repository.join("dataset/tests/vectors")),
         Some("seeds") => seeds(&repository.join("anonymize/fuzz/seeds")),
         _ => Err(io::Error::other(
-            "say `configuration`, `fields`, `modules`, `vectors` or `seeds`",
+            "say `configuration`, `fields`, `metrics`, `modules`, `vectors` or `seeds`",
         )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!(
-                "como-regenerate: {error}\nusage: como-regenerate configuration|fields|modules|vectors|seeds"
+                "como-regenerate: {error}\nusage: como-regenerate configuration|fields|metrics|modules|vectors|seeds"
             );
             ExitCode::from(2)
         }
@@ -59,15 +68,14 @@ fn main() -> ExitCode {
 }
 
 /// Between the two marks of the page stands the table, and nothing else.
-fn fields(page: &Path) -> io::Result<()> {
-    const BEGIN: &str = "<!-- field table: generated, do not edit -->\n";
-    const END: &str = "<!-- end of field table -->\n";
+fn table(page: &Path, name: &str, table: &str) -> io::Result<()> {
+    let begin = format!("<!-- {name} table: generated, do not edit -->\n");
+    let end = format!("<!-- end of {name} table -->\n");
     let text = fs::read_to_string(page)?;
-    let marks = || io::Error::other("docs/privacy.md has lost a mark of its table");
-    let (before, rest) = text.split_once(BEGIN).ok_or_else(marks)?;
-    let (_, after) = rest.split_once(END).ok_or_else(marks)?;
-    let table = como_anonymize::fields::markdown();
-    fs::write(page, [before, BEGIN, &table, END, after].concat())
+    let marks = || io::Error::other(format!("{} has lost a mark of its table", page.display()));
+    let (before, rest) = text.split_once(&begin).ok_or_else(marks)?;
+    let (_, after) = rest.split_once(&end).ok_or_else(marks)?;
+    fs::write(page, [before, &begin, table, &end, after].concat())
 }
 
 fn vectors(folder: &Path) -> io::Result<()> {

@@ -4,7 +4,7 @@
 mod export;
 mod folder;
 mod info;
-mod moment;
+pub(in crate::admin) mod moment;
 mod repair;
 mod verify;
 

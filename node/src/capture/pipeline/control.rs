@@ -1,6 +1,7 @@
 //! What the pipeline's threads and its owner share: the stop flag, the acknowledged sequence, counters.
 //! Must never hold packets.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,22 @@ pub(super) struct Control {
     pub damage: OnceLock<GapCause>,
     pub counters: Counters,
     pub newest: Newest,
+    pub losses: Losses,
+}
+
+/// Packets lost, by cause.
+#[derive(Default)]
+pub(super) struct Losses(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Losses {
+    pub fn add(&self, cause: GapCause, packets: u64) {
+        let mut causes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *causes.entry(cause.as_str()).or_default() += packets;
+    }
+
+    pub fn get(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// The newest packet time seen, ns: not a counter, but told beside them.

@@ -153,6 +153,7 @@ impl Dispatch {
 
     fn take_gap(&mut self, gap: Gap) -> Result<(), PipelineError> {
         Counters::add(&self.control.counters.lost_packets, gap.packets.unwrap_or(0));
+        self.control.losses.add(gap.cause, gap.packets.unwrap_or(0));
         if matches!(gap.cause, GapCause::SourceTruncated | GapCause::SourceCorrupt) {
             let _ = self.control.damage.set(gap.cause); // A source ends with the first.
         }
@@ -303,6 +304,7 @@ impl Dispatch {
         gap.packets = gap.packets.map(|count| count + packets);
         self.position.next_packet -= packets;
         Counters::add(&self.control.counters.dropped_packets, packets);
+        self.control.losses.add(GapCause::QueueFull, packets);
     }
 
     /// Makes sure that the open segment is of this epoch and has room.

@@ -239,6 +239,11 @@ impl Pipeline {
         self.control.counters.snapshot()
     }
 
+    /// Packets lost so far, by cause.
+    pub fn losses(&self) -> std::collections::BTreeMap<&'static str, u64> {
+        self.control.losses.get()
+    }
+
     /// Waits for the threads and gives the first error of any. Items not taken are lost.
     pub fn join(self) -> Result<(), PipelineError> {
         drop(self.items);

@@ -175,7 +175,7 @@ fn a_supervisor_that_talks_nonsense_ends_the_role_with_an_error() {
 
 #[test]
 fn a_port_in_use_and_unusable_keys_are_refused_at_start() {
-    let taken = bind("127.0.0.1:0").unwrap();
+    let taken = bind("query", "127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let authority = Authority::new("lab.example");
     let attempt = |listen: &str, change: fn(&mut StartParameters)| {

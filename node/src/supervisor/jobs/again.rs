@@ -34,6 +34,11 @@ impl Supervisor {
             return Ok(());
         };
         let principal = self.partner(&job.owner)?;
+        let (_, recipient) = self.project_and_recipient(&job.owner)?;
+        if !job.recipients.contains(&recipient) {
+            let what = "the asker has another dataset identity now";
+            return Err(Refusal::NotAuthentic(what.into()));
+        }
         let (action, resource) = match &job.work {
             Work::Query {
                 module,
@@ -42,6 +47,7 @@ impl Supervisor {
                 ..
             } => {
                 let module = self.modules.get(hash).unwrap_or(module);
+                self.may_be_run(module)?;
                 let arguments = arguments.iter().cloned().collect();
                 (
                     Action::QueryOnDemand,

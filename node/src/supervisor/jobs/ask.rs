@@ -56,7 +56,7 @@ impl Supervisor {
             }
         }
         let (hash, module) = self.modules.find(&asked.module)?;
-        module.not_expired()?;
+        self.may_be_run(&module)?;
         let arguments = module.resolved(&asked.arguments)?;
         check_every(&module, asked.every_ns)?;
         let facts = self.module_facts(&module, &asked.arguments, true);
@@ -70,11 +70,14 @@ impl Supervisor {
         )?;
         let scope = &allowed.scope;
         check_output_level(&module, scope.level)?;
-        self.check_readable(read_level(view_level, scope.level, &scope.filter), &allowed)?;
+        self.check_kept(read_level(view_level, scope.level, &scope.filter))?;
         let (project, recipient) = self.project_and_recipient(asker)?;
         let audience = module.audience(&project);
         let stored = self.stored_records(&module, &arguments, &audience, &scope.filter, scope.window);
         allowed.estimate.from_records = !asked.fresh && stored.is_some();
+        if !allowed.estimate.from_records {
+            self.check_reached(&allowed)?;
+        }
         let work = Work::Query {
             hash,
             module: Box::new(module),
@@ -98,7 +101,8 @@ impl Supervisor {
             Action::DownloadTrace,
             |node, scope, bytes| Resource::Trace(node.trace_facts(scope.level, scope.window, bytes)),
         )?;
-        self.check_readable(level, &allowed)?;
+        self.check_kept(level)?;
+        self.check_reached(&allowed)?;
         let (audience, recipient) = self.project_and_recipient(asker)?;
         let work = Work::Trace {
             link_type: 1,
@@ -143,13 +147,18 @@ impl Supervisor {
         })
     }
 
-    /// Refused where the level is not kept, or the trace does not reach the window. A section that is not kept
-    /// cannot be read, and an answer of nothing but gaps would not say why.
-    fn check_readable(&self, level: AccessLevel, asked: &Allowed) -> Result<(), Refusal> {
+    /// Refused where the level is not kept. A section that is not kept cannot be read, and an answer of nothing but
+    /// gaps would not say why.
+    fn check_kept(&self, level: AccessLevel) -> Result<(), Refusal> {
         if level > self.config.trace.retain {
             let kept = format!("this node keeps its trace up to {}", self.config.trace.retain);
             return Err(Refusal::LevelNotServed(kept));
         }
+        Ok(())
+    }
+
+    /// Refused where the trace does not reach the window, nor will.
+    fn check_reached(&self, asked: &Allowed) -> Result<(), Refusal> {
         if !asked.future {
             self.check_window(asked.scope.window, asked.scope.level)?;
         }

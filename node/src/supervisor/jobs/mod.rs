@@ -203,7 +203,7 @@ impl Jobs {
     }
 
     /// Bytes of all datasets that wait to be fetched.
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         let kept: u64 = self.kept.values().map(|k| k.bytes).sum();
         kept + self.all.values().map(|j| j.totals.bytes).sum::<u64>()
     }

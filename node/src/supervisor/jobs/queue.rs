@@ -7,7 +7,7 @@ use como_policies::{AccessLevel, Window};
 use super::{Job, State, Work};
 use crate::supervisor::answers::{Refusal, Reply};
 use crate::supervisor::levels::has_packets;
-use crate::supervisor::modules::WantedRun;
+use crate::supervisor::live::Computation;
 use crate::supervisor::{Supervisor, now_ns};
 
 /// Jobs that are remembered, of all askers, running or done; the oldest done ones go first.
@@ -77,12 +77,12 @@ impl Supervisor {
             ..
         } = &mut job.work
         {
-            let run = WantedRun {
-                started_by: job.owner.clone(),
-                arguments: arguments.iter().cloned().collect(),
+            let what = Computation {
+                hash: *hash,
+                arguments: arguments.clone(),
                 audience: audience.clone(),
             };
-            *live = Some(self.run_live(*hash, module, &run, arguments.clone(), Some(window))?);
+            *live = Some(self.run_live(module, what, Some(window))?);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use como_capnp::wire_capnp as wire;
 use super::{Job, State, Work};
 use crate::process::Role;
 use crate::supervisor::Supervisor;
+use crate::supervisor::accounting::Usage;
 use crate::supervisor::audit::Event;
 use crate::supervisor::children::{ChildId, Purpose};
 use crate::wire::{self as messages, down};
@@ -89,6 +90,11 @@ impl Supervisor {
                 job.totals.packets = finished.get_packets();
                 job.totals.rows = finished.get_rows();
                 job.progress.0 = job.progress.1;
+                if let Work::Query { hash, .. } = job.work
+                    && !job.reused
+                {
+                    self.accounts.add_query(&hash, Usage::of_query(finished));
+                }
                 self.end_job(&id, State::Done, "", "");
             }
         }

@@ -17,6 +17,11 @@ use crate::wire as messages;
 impl Supervisor {
     /// Starts both processes of a job; refused where what it needs is not there any more.
     pub(super) fn start_job(&mut self, job: &mut Job) -> Result<(), Refusal> {
+        if let Work::Query { hash, .. } = &job.work
+            && let Some(module) = self.modules.get(hash)
+        {
+            self.may_be_run(module)?;
+        }
         let stored = match &job.work {
             Work::Query {
                 module,
@@ -26,9 +31,11 @@ impl Supervisor {
                 ..
             } => self
                 .stored_records(module, arguments, audience, &job.filter, job.window)
-                .and_then(|files| {
+                .and_then(|stored| {
                     let metric = metric_of(module, arguments, audience);
-                    self.grant_records(&files, &metric, module.manifest.output_level)
+                    let level = module.manifest.output_level;
+                    let grants = self.grant_records(&stored.stretches, &metric, level)?;
+                    Some((grants, stored.missing))
                 }),
             _ => None,
         };
@@ -39,9 +46,11 @@ impl Supervisor {
             self.stop_windowed_run(instance, "its window is over");
         }
         let (reader, gaps, epoch) = match &stored {
-            Some(grants) => {
+            Some((grants, missing)) => {
                 job.reused = true;
-                (self.record_reader_start(job, grants), Vec::new(), 0)
+                let seen = job.view_level().min(job.level);
+                let gaps = public_gaps(missing.clone(), job.window, seen);
+                (self.record_reader_start(job, grants), gaps, 0)
             }
             None => self.trace_reader(job)?,
         };
