@@ -40,6 +40,50 @@ pub enum Verdict {
 /// Writes every checksum of a released frame, quoted headers included, as those of a packet of the stated
 /// lengths whose unreleased bytes are all zero. A UDP checksum of zero (none) stays.
 pub fn fix_checksums(frame: &mut [u8], layers: &[Layer]) {
+    if fix_plain(frame, layers).is_none() {
+        fix_every_layer(frame, layers);
+    }
+}
+
+/// The same for what nearly all packets are, TCP or UDP in IPv4 without options in Ethernet, in a third of the steps.
+/// `None`: something else, or cut; nothing is done.
+fn fix_plain(frame: &mut [u8], layers: &[Layer]) -> Option<()> {
+    let [link, ip, transport] = layers else {
+        return None;
+    };
+    if link.kind != LayerKind::Ethernet || ip.kind != LayerKind::Ipv4 || transport.offset != ip.offset + 20 {
+        return None;
+    }
+    let (before, segment) = frame.split_at_mut_checked(transport.offset as usize)?;
+    let header = before.last_chunk_mut::<20>()?;
+    let rest = be16(header, 2).saturating_sub(20);
+    let (field, protocol, length) = match transport.kind {
+        LayerKind::Tcp if segment.len() >= 20 => (16, 6, rest),
+        // RFC 2675: one that states no length ends where its packet does.
+        LayerKind::Udp if segment.len() >= 8 => match be16(segment, 4) {
+            0 => (6, 17, rest),
+            stated => (6, 17, stated),
+        },
+        _ => return None,
+    };
+    header[10..12].copy_from_slice(&[0; 2]);
+    let addresses = Sum::default().bytes(&header[12..]);
+    let sum = addresses.bytes(&header[..12]);
+    header[10..12].copy_from_slice(&sum.checksum().to_be_bytes());
+    if transport.kind == LayerKind::Udp && segment[6..8] == [0, 0] {
+        return Some(());
+    }
+    segment[field..field + 2].copy_from_slice(&[0; 2]);
+    let sum = addresses.double_word(protocol).double_word(length.into());
+    let checksum = match sum.bytes(segment).checksum() {
+        0 if transport.kind == LayerKind::Udp => 0xffff,
+        checksum => checksum,
+    };
+    segment[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
+    Some(())
+}
+
+fn fix_every_layer(frame: &mut [u8], layers: &[Layer]) {
     // Innermost first: an ICMP checksum covers the headers that it quotes.
     for (at, layer) in layers.iter().enumerate().rev() {
         let from = layer.offset as usize;
@@ -59,22 +103,17 @@ pub fn fix_checksums(frame: &mut [u8], layers: &[Layer]) {
             _ => continue,
         };
         frame[field..field + 2].copy_from_slice(&[0; 2]);
-        let sum = match layer.kind {
-            LayerKind::Ipv4 => header_sum(&frame[from..from + layer.len as usize]),
-            _ => pseudo_header(frame, layers, at).bytes(&frame[from..]),
+        let end = match layer.kind {
+            LayerKind::Ipv4 => from + layer.len as usize,
+            _ => frame.len(),
         };
-        let mut checksum = sum.checksum();
+        let mut checksum = pseudo_header(frame, layers, at)
+            .bytes(&frame[from..end])
+            .checksum();
         if layer.kind == LayerKind::Udp && checksum == 0 {
             checksum = 0xffff;
         }
         frame[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
-    }
-}
-
-fn header_sum(header: &[u8]) -> Sum {
-    match <&[u8; 20]>::try_from(header) {
-        Ok(without_options) => Sum::default().bytes(without_options),
-        Err(_) => Sum::default().bytes(header),
     }
 }
 
@@ -170,23 +209,21 @@ fn pseudo_header(data: &[u8], layers: &[Layer], at: usize) -> Sum {
         return Sum::default();
     };
     let header = ip.of(data);
-    let addresses = match <&[u8; 20]>::try_from(header) {
-        Ok(without_options) => Sum::default().bytes(&without_options[12..]),
-        Err(_) => {
-            let source = match ip.kind {
-                LayerKind::Ipv4 => &header[12..16],
-                _ => home_address(data, layers, at, ip).unwrap_or(&header[8..24]),
-            };
-            let destination = final_destination(data, layers, at, ip).unwrap_or_default();
-            Sum::default().bytes(source).bytes(destination)
-        }
+    let source = match ip.kind {
+        LayerKind::Ipv4 => &header[12..16],
+        _ => home_address(data, layers, at, ip).unwrap_or(&header[8..24]),
     };
+    let destination = final_destination(data, layers, at, ip).unwrap_or_default();
     let from = layers[at].offset as usize;
     let length = match layers[at].kind {
         LayerKind::Udp => udp_length(data, ip, from),
         _ => upper_length(data, ip, from),
     };
-    addresses.double_word(protocol).double_word(length as u32)
+    Sum::default()
+        .bytes(source)
+        .bytes(destination)
+        .double_word(protocol)
+        .double_word(length as u32)
 }
 
 /// Where the packet goes in the end (RFC 1122 section 3.2.1.8, RFC 8200 section 8.1); `None` where a routing header
@@ -290,9 +327,6 @@ fn udp_length(data: &[u8], ip: &Layer, from: usize) -> usize {
     }
 }
 
-/// From this many bytes on, words are summed side by side.
-const LONG_BYTES: usize = 128;
-
 /// A running one's-complement sum: below 2^33 for each stretch that was added.
 #[derive(Clone, Copy, Default)]
 pub struct Sum(u64);
@@ -300,36 +334,10 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds bytes that start at an even offset of the covered area.
     #[inline]
-    pub fn bytes(self, bytes: &[u8]) -> Self {
-        // Sums of 32- and of 64-bit words are congruent to that of 16-bit ones modulo 2^16 - 1. The sum does not care in
-        // which order its bytes lie, as long as the result is put back into that order (RFC 1071 section 2 B): no word
-        // need be turned.
-        if bytes.len() >= LONG_BYTES {
-            self.long(bytes)
-        } else {
-            self.short(bytes)
-        }
-    }
-
-    /// Headers: the carry of each word is added to the next.
-    #[inline]
-    fn short(mut self, bytes: &[u8]) -> Self {
-        let (words, rest) = bytes.as_chunks::<8>();
-        let mut sum = 0u64;
-        for word in words {
-            let (added, carry) = sum.overflowing_add(u64::from_ne_bytes(*word));
-            sum = added + u64::from(carry);
-        }
-        self.0 += fold32(sum);
-        match rest.split_first_chunk::<4>() {
-            Some((word, rest)) => self.0 += u64::from(u32::from_ne_bytes(*word)) + last(rest),
-            None => self.0 += last(rest),
-        }
-        self
-    }
-
-    /// Payloads: 32-bit words into 64-bit lanes, which lose no carry below 2^32 words.
-    fn long(mut self, bytes: &[u8]) -> Self {
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        // 32-bit words into 64-bit lanes: no carry can be lost below 2^32 words, and the sum of 32-bit words is
+        // congruent to that of 16-bit ones modulo 2^16 - 1. The sum does not care in which order its bytes lie,
+        // as long as the result is put back into that order (RFC 1071 section 2 B): no word need be turned.
         let (words, rest) = bytes.as_chunks::<4>();
         let sum: u64 = words
             .iter()
@@ -372,7 +380,11 @@ fn fold32(sum: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::dissect::dissect;
+    use crate::sample::samples;
 
     fn slow(bytes: &[u8]) -> u16 {
         let mut sum = 0u32;
@@ -381,6 +393,32 @@ mod tests {
             sum = (sum & 0xffff) + (sum >> 16);
         }
         !(sum as u16)
+    }
+
+    proptest! {
+        /// Whatever the frame: the short way and the long one write the same.
+        #[test]
+        fn plain_frames_get_the_checksums_of_all_others(
+            pick in 0usize..1000,
+            changes in prop::collection::vec((0usize..80, any::<u8>()), 0..6),
+            cut in prop::option::of(0usize..120),
+        ) {
+            let all = samples();
+            let (link, packet) = &all[pick % all.len()];
+            let layers = dissect(*link, packet);
+            let mut frame = packet.get(..layers.header_len).unwrap_or_default().to_vec();
+            for (at, value) in changes {
+                if let Some(byte) = frame.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            frame.truncate(cut.unwrap_or(usize::MAX));
+            let mut slowly = frame.clone();
+            if fix_plain(&mut frame, layers.layers()).is_some() {
+                fix_every_layer(&mut slowly, layers.layers());
+            }
+            prop_assert_eq!(frame, slowly);
+        }
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl View {
     ) -> PacketRow {
         dissection.read(packet.link, packet.data);
         let mut meta = RowMeta::of_packet(packet, dissection);
-        meta.ts_ns -= packet.ts_ns % self.level.grain_ns();
+        meta.ts_ns = self.level.floor_ns(packet.ts_ns);
         let bytes = &mut self.frames.bytes;
         let start = bytes.len();
         if packet.link != self.link {

@@ -61,6 +61,19 @@ impl AccessLevel {
             Self::Payload => 1,
         }
     }
+
+    /// A timestamp as the level shows it: floored to its grain, nanoseconds.
+    #[inline]
+    pub const fn floor_ns(self, ts_ns: u64) -> u64 {
+        // Every divisor is a constant of its own: this is done for each packet.
+        ts_ns
+            - match self {
+                Self::Aggregate | Self::Coarse => ts_ns % Self::Coarse.grain_ns(),
+                Self::Anonymized => ts_ns % Self::Anonymized.grain_ns(),
+                Self::Headers => ts_ns % Self::Headers.grain_ns(),
+                Self::Payload => 0,
+            }
+    }
 }
 
 impl fmt::Display for AccessLevel {

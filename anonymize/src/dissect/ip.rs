@@ -20,6 +20,7 @@ impl Walk<'_, '_> {
         }
     }
 
+    #[inline]
     pub(super) fn ipv4(&mut self, span: Span) -> Result<(), DenyReason> {
         let fixed = span.take(self.data, 20)?;
         if fixed[0] >> 4 != 4 {

@@ -43,6 +43,7 @@ impl Walk<'_, '_> {
         }
     }
 
+    #[inline]
     fn tcp(&mut self, span: Span) -> Result<(), DenyReason> {
         let quoted = span.quote_depth > 0;
         let whole = span.take(self.data, 20).and_then(|fixed| {

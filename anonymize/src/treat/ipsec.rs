@@ -71,6 +71,14 @@ impl Anonymizer {
         u128::from(high) << 64 | u128::from(low)
     }
 
+    /// The same of IPv4 ends.
+    #[inline]
+    pub(super) fn sequence_block_v4(&self, src: u32, dst: u32, selector: u32, space: u8) -> u128 {
+        let last = u128::from(selector) << 32 | u128::from(space);
+        let ends = u128::from(src) << 96 | u128::from(dst) << 64;
+        self.keys.sequence_v4.block(ends | last)
+    }
+
     pub(super) fn compute_sequence_block(
         &self,
         src: Address,
@@ -78,13 +86,10 @@ impl Anonymizer {
         selector: u32,
         space: u8,
     ) -> u128 {
-        let last = u128::from(selector) << 32 | u128::from(space);
         match (src, dst) {
-            (Address::V4(src), Address::V4(dst)) => self
-                .keys
-                .sequence_v4
-                .block(u128::from(src) << 96 | u128::from(dst) << 64 | last),
+            (Address::V4(src), Address::V4(dst)) => self.sequence_block_v4(src, dst, selector, space),
             (Address::V6(src), Address::V6(dst)) => {
+                let last = u128::from(selector) << 32 | u128::from(space);
                 // CBC-MAC over three blocks, the only length under this key.
                 let key = &self.keys.sequence_v6;
                 key.block(key.block(key.block(src) ^ dst) ^ last)

@@ -102,14 +102,26 @@ impl Anonymizer {
     fn offsets(&self, real: &[u8], flow: &Flow) -> [u32; 2] {
         let ports = be32(real, 0);
         let [own_port, opposite_port] = [be16(real, 0), be16(real, 2)];
-        let order = match (flow.src, flow.dst) {
-            (Address::V4(own), Address::V4(opposite)) => (own, own_port).cmp(&(opposite, opposite_port)),
-            (own, opposite) => (own, own_port).cmp(&(opposite, opposite_port)),
-        };
-        let block = if order.is_le() {
-            self.sequence_block(flow.src, flow.dst, ports, PORTS)
-        } else {
-            self.sequence_block(flow.dst, flow.src, ports.rotate_left(16), PORTS)
+        let turned = ports.rotate_left(16);
+        let (order, block) = match (flow.src, flow.dst) {
+            (Address::V4(src), Address::V4(dst)) => {
+                let order = (src, own_port).cmp(&(dst, opposite_port));
+                let [low, high, ports] = if order.is_le() {
+                    [src, dst, ports]
+                } else {
+                    [dst, src, turned]
+                };
+                (order, self.sequence_block_v4(low, high, ports, PORTS))
+            }
+            (src, dst) => {
+                let order = (src, own_port).cmp(&(dst, opposite_port));
+                let block = if order.is_le() {
+                    self.sequence_block(src, dst, ports, PORTS)
+                } else {
+                    self.sequence_block(dst, src, turned, PORTS)
+                };
+                (order, block)
+            }
         };
         let [low, high] = [block as u32, (block >> 32) as u32];
         match order {

@@ -103,7 +103,6 @@ impl Treatment {
             ..
         } = work;
         encoded.clear();
-        let grain_ns = self.level.grain_ns();
         let mut dissection = Dissection::new();
         let mut interface = None;
         counts.take(batch);
@@ -126,7 +125,7 @@ impl Treatment {
             };
             let written = index.and_then(|index| {
                 interface = Some((packet.link, index));
-                let ts_ns = packet.ts_ns - packet.ts_ns % grain_ns;
+                let ts_ns = self.level.floor_ns(packet.ts_ns);
                 encoder.close(encoded, start, index, ts_ns, packet.wire_len)
             });
             if let Err(reason) = written {

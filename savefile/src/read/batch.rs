@@ -72,8 +72,9 @@ impl<R: Read> Reader<R> {
 
     fn gather(&mut self, batch: &mut Batch) -> io::Result<Progress> {
         let mut read_any = false;
+        let mut peeked = self.current.take();
         loop {
-            let found = match self.current.take() {
+            let found = match peeked.take() {
                 Some(found) => found,
                 None => self.parse()?,
             };

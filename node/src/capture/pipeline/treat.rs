@@ -130,7 +130,7 @@ fn undissected_meta(packet: &RawPacket<'_>) -> RowMeta {
 }
 
 fn floored(ts_ns: u64) -> u64 {
-    ts_ns - ts_ns % AccessLevel::Anonymized.grain_ns()
+    AccessLevel::Anonymized.floor_ns(ts_ns)
 }
 
 #[cfg(test)]
