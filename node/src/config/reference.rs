@@ -160,6 +160,22 @@ const SECTIONS: [Section; 11] = [
         ],
     },
     Section {
+        name: "networks",
+        text: "Whom addresses belong to: autonomous systems, for modules that ask for their numbers.",
+        keys: &[
+            optional(
+                "as_table",
+                "\"rib.mrt\"",
+                "A routing table, unpacked: an MRT dump of a RIB (TABLE_DUMP_V2) or a CAIDA pfx2as table. Looked up in capture; without it no packet has an AS number.",
+            ),
+            default(
+                "as_min_addresses",
+                "65536",
+                "A system that announces fewer addresses (IPv6: /64 networks) is not named, at no level; at least 256.",
+            ),
+        ],
+    },
+    Section {
         name: "records",
         text: "Results of modules that run live.",
         keys: &[
