@@ -58,7 +58,7 @@ const fn optional(name: &'static str, value: &'static str, text: &'static str) -
     }
 }
 
-const SECTIONS: [Section; 11] = [
+const SECTIONS: [Section; 12] = [
     Section {
         name: "node",
         text: "Who this node is.",
