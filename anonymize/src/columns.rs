@@ -217,6 +217,10 @@ columns! {
     29 Checksums checksums: u8;
     /// `TunnelKind` of the outermost tunnel, 0 = none.
     30 Tunnel tunnel: u8;
+    /// Autonomous system of the real source, 0 = not known, or not named.
+    31 SrcAs src_as: u32;
+    /// Autonomous system of the real destination, likewise.
+    32 DstAs dst_as: u32;
 }
 
 /// Rows on their way into columns, which take many at once. What still waits must be flushed at the end.

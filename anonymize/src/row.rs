@@ -32,10 +32,15 @@ pub struct RowMeta {
     pub dst_class: u8,
     /// Verdicts on the real checksums.
     pub checksums: u8,
+    /// Autonomous system of the real source address, 0 = none.
+    pub src_as: u32,
+    /// Autonomous system of the real destination address, 0 = none.
+    pub dst_as: u32,
 }
 
 impl RowMeta {
-    /// From the captured packet, the only place where classes and verdicts can come from.
+    /// From the captured packet, the only place where classes and verdicts can come from. Autonomous systems come from
+    /// [`AsTable::of_packet`](crate::AsTable::of_packet), where there is a table.
     pub fn of_packet(packet: &RawPacket<'_>, dissection: &Dissection) -> Self {
         let mut meta = RowMeta {
             ts_ns: packet.ts_ns,
@@ -45,6 +50,8 @@ impl RowMeta {
             src_class: 0,
             dst_class: 0,
             checksums: 0,
+            src_as: 0,
+            dst_as: 0,
         };
         // A denied packet carries its length and the reason only.
         if meta.deny == 0 {
@@ -64,6 +71,8 @@ impl RowMeta {
             src_class: row.src_class,
             dst_class: row.dst_class,
             checksums: row.checksums,
+            src_as: row.src_as,
+            dst_as: row.dst_as,
         }
     }
 }
@@ -116,6 +125,8 @@ fn row_of_meta(meta: &RowMeta, cap_len: usize) -> PacketRow {
         src_class: meta.src_class,
         dst_class: meta.dst_class,
         checksums: meta.checksums,
+        src_as: meta.src_as,
+        dst_as: meta.dst_as,
         ..PacketRow::default()
     }
 }

@@ -80,6 +80,8 @@ struct CaptureStart {
     file         @6  :FileSource;
   }
   queueBytes     @7  :UInt64;   # sealed blocks held while storage is away (live sources drop beyond it)
+  asTable        @8  :Text;     # routing table for AS numbers; empty: none
+  asMinAddresses @9  :UInt64;   # smaller systems are not named
 }
 
 struct LiveSource {

@@ -207,6 +207,12 @@ pub struct ModuleRun {
     /// Access level to read at [default: that of the manifest]
     #[arg(long, value_enum)]
     pub level: Option<Level>,
+    /// Routing table for AS numbers: an MRT RIB dump or a pfx2as table, unpacked
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub as_table: Option<PathBuf>,
+    /// Addresses that a system announces at least, to be named
+    #[arg(long, value_name = "N", default_value_t = como_anonymize::networks::MIN_ADDRESSES)]
+    pub as_min_addresses: u64,
     /// Argument of the module; may be repeated
     #[arg(long = "arg", value_name = "NAME=NUMBER")]
     pub arguments: Vec<Argument>,

@@ -204,6 +204,6 @@ fn copy_column(dest: &mut [u8], column: Column, from: &Columns, rows: &Rows<'_>)
         SrcPort src_port, DstPort dst_port, TcpFlags tcp_flags, IcmpType icmp_type, IcmpCode icmp_code,
         Fragment fragment, Ttl ttl, Tos tos, IpId ip_id, TcpSeq tcp_seq, TcpAck tcp_ack, TcpWindow tcp_window,
         SrcMac src_mac, DstMac dst_mac, ArpOp arp_op, PayloadOffset payload_offset, Checksums checksums,
-        Tunnel tunnel,
+        Tunnel tunnel, SrcAs src_as, DstAs dst_as,
     );
 }

@@ -59,7 +59,7 @@ const BELOW_THE_PROGRAMS: [&str; 7] = [
 ];
 /// What a standard module may use.
 const GUEST: &[&str] = &["como-kit"];
-const EVERYTHING: [&str; 10] = [
+const EVERYTHING: [&str; 14] = [
     "como-policies",
     "como-keys",
     "como-savefile",
@@ -70,6 +70,11 @@ const EVERYTHING: [&str; 10] = [
     "como-node",
     "como-client",
     "como-generate",
+    // The benchmark runs some standard modules natively, beside the sandbox.
+    "como-kit",
+    "como-traffic",
+    "como-topports",
+    "como-flowcount",
 ];
 
 /// Which of our crates may use an outside crate that holds a privilege. Tests of a crate are free.

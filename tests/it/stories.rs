@@ -9,6 +9,7 @@ mod import;
 mod interrupted;
 mod metrics;
 mod modules;
+mod networks;
 mod operator;
 mod oracle;
 mod queries;

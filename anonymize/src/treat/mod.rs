@@ -51,6 +51,7 @@ pub(crate) const RULES: &[&[FieldRule]] = &[
     mpls::RULES,
     arp::RULES,
     address::RULES,
+    crate::networks::RULES,
     ipv4::RULES,
     ipv6::RULES,
     ipsec::RULES,

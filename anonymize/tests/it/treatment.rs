@@ -110,6 +110,8 @@ fn stripping_and_restoring_gives_the_frame_back() {
             src_class: 0,
             dst_class: 0,
             checksums: 0,
+            src_as: 0,
+            dst_as: 0,
         };
         let row = describe(&meta, golden.link, &out);
         let mut stripped = out.clone();

@@ -1,9 +1,10 @@
 //! `como module build`, `test` and `bench`: a developer's module without a node. Owns what is told of a run; the run is
 //! the library's. Must never print a packet: rows and counts only.
 
+use std::fs::File;
 use std::path::Path;
 
-use como_anonymize::Anonymizer;
+use como_anonymize::{Anonymizer, AsTable};
 use como_dataset::{Batch, ColumnData, ColumnKind, Field, Schema};
 use como_keys::mapping::MappingKey;
 use como_modules::limits::{BATCH_MAX_PACKETS, FUEL_PER_BATCH, FUEL_PER_CALLBACK};
@@ -16,7 +17,7 @@ use crate::cli::{ModuleRun, ModuleTest};
 use crate::convert::{self, Sink as _};
 use crate::error::{ClientError, Result};
 use crate::head::Head;
-use crate::local::{self, Figures, Report, Seen};
+use crate::local::{self, Figures, Report, Seen, Sight};
 use crate::plot::Plot;
 use crate::{anonymize, render};
 
@@ -47,7 +48,8 @@ pub fn build(context: &Context, dir: &Path) -> Result<()> {
 }
 
 pub fn test(context: &Context, args: &ModuleTest) -> Result<()> {
-    let (module, anonymizer) = prepare(&args.run)?;
+    let prepared = prepare(&args.run)?;
+    let (module, sight) = (&prepared.module, prepared.sight());
     let fields = fields(module.manifest());
     let mut shown = match (&args.plot, context.output.json) {
         (Some(column), _) => Shown::Plot(Plot::new(&fields, Some(column), args.rows.unwrap_or(0))?),
@@ -57,18 +59,11 @@ pub fn test(context: &Context, args: &ModuleTest) -> Result<()> {
     let input = capture::open(&args.run.pcap)?;
     let arguments = pairs(&args.run.arguments);
     let every_ns = args.every.map(|every| every.ns);
-    let report = local::run(
-        &module,
-        &arguments,
-        input,
-        Some(&anonymizer),
-        every_ns,
-        &mut |interval| {
-            shown.add(interval);
-        },
-    )?;
+    let report = local::run(module, &arguments, input, sight, every_ns, &mut |interval| {
+        shown.add(interval);
+    })?;
     let mut value = json!({
-        "module": named(&module), "level": module.manifest().level.name(),
+        "module": named(module), "level": module.manifest().level.name(),
         "rows_stored": report.usage.rows, "used": used(&report),
         "seen": seen_json(&report.seen), "fault": report.fault.as_ref().map(ToString::to_string),
     });
@@ -97,27 +92,58 @@ pub fn test(context: &Context, args: &ModuleTest) -> Result<()> {
 }
 
 pub fn bench(context: &Context, args: &ModuleRun) -> Result<()> {
-    let (module, anonymizer) = prepare(args)?;
+    let prepared = prepare(args)?;
+    let (module, sight) = (&prepared.module, prepared.sight());
     let input = capture::open(&args.pcap)?;
-    let figures = local::bench(&module, &pairs(&args.arguments), input, Some(&anonymizer))?;
+    let figures = local::bench(module, &pairs(&args.arguments), input, sight)?;
     let value = json!({
-        "module": named(&module), "level": module.manifest().level.name(), "rounds": local::ROUNDS,
+        "module": named(module), "level": module.manifest().level.name(), "rounds": local::ROUNDS,
         "packets_held": figures.kept, "used": used(&figures.module), "idle": used(&figures.idle),
         "seen": seen_json(&figures.seen),
     });
-    context.output.result(&value, &costs(&module, &figures));
+    context.output.result(&value, &costs(module, &figures));
     damage(&figures.seen, &args.pcap)
 }
 
-/// The admitted module, and the key of pseudonyms.
-fn prepare(args: &ModuleRun) -> Result<(AdmittedModule, Anonymizer)> {
+/// The admitted module, and what packets are shown to it with.
+struct Prepared {
+    module: AdmittedModule,
+    anonymizer: Anonymizer,
+    networks: Option<AsTable>,
+}
+
+impl Prepared {
+    fn sight(&self) -> Sight<'_> {
+        Sight {
+            anonymizer: Some(&self.anonymizer),
+            networks: self.networks.as_ref(),
+        }
+    }
+}
+
+fn prepare(args: &ModuleRun) -> Result<Prepared> {
     let anonymizer = match &args.key_file {
         Some(path) => anonymize::anonymizer(path)?,
         None => Anonymizer::new(&MappingKey::generate()),
     };
     let level = args.level.map(Into::into);
-    let module = local::load(&args.module, args.manifest.as_deref(), level)?;
-    Ok((module, anonymizer))
+    let networks = args
+        .as_table
+        .as_ref()
+        .map(|path| as_table(path, args.as_min_addresses));
+    Ok(Prepared {
+        module: local::load(&args.module, args.manifest.as_deref(), level)?,
+        anonymizer,
+        networks: networks.transpose()?,
+    })
+}
+
+fn as_table(path: &Path, min_addresses: u64) -> Result<AsTable> {
+    let file = File::open(path).map_err(|error| ClientError::read(path, error))?;
+    AsTable::read(file, min_addresses).map_err(|error| {
+        let (what, fix) = crate::error::split(&error.to_string());
+        ClientError::input(format!("{}: {what}", path.display()), fix)
+    })
 }
 
 /// Columns of the table: what the node puts before the module's own is the interval's start.

@@ -4,12 +4,12 @@
 use std::io::Read;
 use std::ops::ControlFlow;
 
-use como_anonymize::{Anonymizer, Frames, View};
+use como_anonymize::{Frames, View};
 use como_modules::AdmittedModule;
 use como_savefile::Reader;
 
 use super::run::{Pass, Report};
-use super::views::{Seen, each};
+use super::views::{Seen, Sight, each};
 use super::{idle, module};
 use crate::error::{ClientError, Result};
 
@@ -38,9 +38,9 @@ pub fn bench<R: Read>(
     module: &AdmittedModule,
     args: &[(String, i64)],
     input: Reader<R>,
-    anonymizer: Option<&Anonymizer>,
+    sight: Sight<'_>,
 ) -> Result<Figures> {
-    let (seen, views) = keep(module, input, anonymizer)?;
+    let (seen, views) = keep(module, input, sight)?;
     let kept = views.iter().map(View::len).sum();
     if kept == 0 {
         return Err(ClientError::input(
@@ -64,14 +64,10 @@ pub fn bench<R: Read>(
 }
 
 /// The views of a capture, without what the module does not look at.
-fn keep<R: Read>(
-    module: &AdmittedModule,
-    input: Reader<R>,
-    anonymizer: Option<&Anonymizer>,
-) -> Result<(Seen, Vec<View>)> {
+fn keep<R: Read>(module: &AdmittedModule, input: Reader<R>, sight: Sight<'_>) -> Result<(Seen, Vec<View>)> {
     let manifest = module.manifest();
     let (mut views, mut packets, mut bytes) = (Vec::new(), 0, 0);
-    let seen = each(input, manifest.level, anonymizer, &mut |mut view| {
+    let seen = each(input, manifest.level, sight, &mut |mut view| {
         if !manifest.wants_frames {
             view.frames = Frames::default();
         }

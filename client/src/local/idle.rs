@@ -1,16 +1,23 @@
 //! A guest that does nothing: what a packet costs with it is what the sandbox itself costs. Must stay what the text
 //! in its test says.
 
-use como_modules::Manifest;
 use como_modules::limits::{MEMORY_MAX_BYTES, WASM_PAGE_BYTES};
+use como_modules::{Manifest, Merge};
 
 /// The manifest of a guest that is handed what another one is handed. It has a page more, where there are more, so that
 /// the same arena fits behind the output; another size would make starting and ending it cost something else.
 pub(super) fn manifest(of: &Manifest) -> Manifest {
-    Manifest {
+    let mut idle = Manifest {
         memory_bytes: (of.memory_bytes + WASM_PAGE_BYTES).min(MEMORY_MAX_BYTES),
         ..of.clone()
-    }
+    };
+    // It stores no row, and has no `merge` of its own for any.
+    let by_guest = idle
+        .schema
+        .iter_mut()
+        .filter(|column| column.merge == Merge::Guest);
+    by_guest.for_each(|column| column.merge = Merge::Last);
+    idle
 }
 
 /// The code for such a manifest, section by section (WebAssembly core specification, 5.5). The output (no rows: 16
@@ -55,15 +62,18 @@ mod tests {
 
     /// Shortest and longest arenas that a manifest can ask for.
     fn manifests() -> [Manifest; 2] {
-        let toml = |memory_kib: u32, columns: &str, frames: bool| {
+        let toml = |memory_kib: u32, columns: &str, frames: bool, merge: &str| {
             let toml = format!(
                 "name = \"x\"\nversion = \"1\"\nrelease = 1\ndescription = \"x\"\nlevel = \"payload\"\n\
                  output_level = \"payload\"\ninterval_ms = 1000\nmemory_kib = {memory_kib}\ncolumns = [{columns}]\n\
-                 wants_frames = {frames}\n[[schema]]\nname = \"n\"\nkind = \"u8\"\ndescription = \"n\"\nmerge = \"sum\"\n"
+                 wants_frames = {frames}\n[[schema]]\nname = \"n\"\nkind = \"u8\"\ndescription = \"n\"\nmerge = \"{merge}\"\n"
             );
             Manifest::from_toml(&toml, "spiffe://c/o/d", u64::MAX).unwrap()
         };
-        [toml(64, "\"deny\"", false), toml(65536, "\"src\", \"dst\"", true)]
+        [
+            toml(64, "\"deny\"", false, "guest"),
+            toml(65536, "\"src\", \"dst\"", true, "sum"),
+        ]
     }
 
     #[test]

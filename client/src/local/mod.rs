@@ -18,4 +18,4 @@ pub use build::TARGET;
 pub use module::{find, load, manifest_of};
 pub(crate) use module::{not_wasm, of_module};
 pub use run::{Report, run};
-pub use views::{Seen, each};
+pub use views::{Seen, Sight, each};

@@ -5,14 +5,14 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use como_anonymize::{Anonymizer, View};
+use como_anonymize::View;
 use como_modules::merge::MergeError;
 use como_modules::{
     AdmittedModule, Answer, Fault, Instance, IntervalRows, IntervalRunner, StartError, Usage,
 };
 use como_savefile::Reader;
 
-use super::views::{Seen, each};
+use super::views::{Seen, Sight, each};
 use crate::error::{ClientError, Result};
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -43,7 +43,7 @@ pub fn run<R: Read>(
     module: &AdmittedModule,
     args: &[(String, i64)],
     input: Reader<R>,
-    anonymizer: Option<&Anonymizer>,
+    sight: Sight<'_>,
     every_ns: Option<u64>,
     emit: &mut dyn FnMut(&IntervalRows),
 ) -> Result<Report> {
@@ -56,7 +56,7 @@ pub fn run<R: Read>(
             failed = answer.push(rows.clone(), &mut |rows| emit(&rows)).err();
         }
     };
-    let seen = each(input, module.manifest().level, anonymizer, &mut |view| {
+    let seen = each(input, module.manifest().level, sight, &mut |view| {
         pass.push(&view, &mut push)
     })?;
     let mut report = pass.finish(seen, &mut push);

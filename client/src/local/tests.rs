@@ -11,7 +11,7 @@ use como_modules::{AdmittedModule, FaultKind, IntervalRows, Manifest};
 use como_policies::AccessLevel;
 use como_savefile::{End, Reader};
 
-use super::{bench, each, load, module, run};
+use super::{Sight, bench, each, load, module, run};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Bytes of a frame: Ethernet, IPv4, UDP, 8 bytes of payload.
@@ -112,6 +112,13 @@ fn key() -> Anonymizer {
     Anonymizer::new(&MappingKey::from_bytes(&[9; 32]))
 }
 
+fn sight(anonymizer: &Anonymizer) -> Sight<'_> {
+    Sight {
+        anonymizer: Some(anonymizer),
+        networks: None,
+    }
+}
+
 fn row(interval: &IntervalRows) -> (u64, u64) {
     match interval.rows.columns[0].value(0) {
         Value::U64(packets) => (interval.interval_start_ns / SECOND_NS, packets),
@@ -135,7 +142,7 @@ fn rows_are_those_of_a_count_by_hand() {
         &module,
         &[],
         Reader::new(&file[..]).unwrap(),
-        Some(&key()),
+        sight(&key()),
         None,
         &mut |interval| {
             rows.push((row(interval), interval.complete));
@@ -166,12 +173,12 @@ fn the_manifests_filter_and_arguments_count() {
     let file = capture(&[(SECOND_NS, 1), (SECOND_NS + 1, 2), (SECOND_NS + 2, 3)]);
     let open = || Reader::new(&file[..]).unwrap();
     let none = counter("tcp", 1000, "headers");
-    let report = run(&none, &[], open(), Some(&key()), None, &mut |_| ()).unwrap();
+    let report = run(&none, &[], open(), sight(&key()), None, &mut |_| ()).unwrap();
     assert_eq!((report.seen.packets, report.usage.packets), (3, 0));
 
     let module = counter("udp and src host 198.51.100.2", 1000, "headers");
     let mut rows = Vec::new();
-    run(&module, &[], open(), Some(&key()), None, &mut |interval| {
+    run(&module, &[], open(), sight(&key()), None, &mut |interval| {
         rows.push(row(interval))
     })
     .unwrap();
@@ -179,17 +186,17 @@ fn the_manifests_filter_and_arguments_count() {
 
     let most = |most| [("most".to_owned(), most)];
     let module = counter("", 1000, "headers");
-    let report = run(&module, &most(2), open(), Some(&key()), None, &mut |_| ()).unwrap();
+    let report = run(&module, &most(2), open(), sight(&key()), None, &mut |_| ()).unwrap();
     let fault = report.fault.expect("three packets are more than two");
     assert_eq!(fault.kind, FaultKind::GaveUp(77));
     assert_eq!(fault.module, module.hash_hex());
     assert!(
-        run(&module, &most(3), open(), Some(&key()), None, &mut |_| ())
+        run(&module, &most(3), open(), sight(&key()), None, &mut |_| ())
             .unwrap()
             .fault
             .is_none()
     );
-    let refused = run(&module, &most(1001), open(), Some(&key()), None, &mut |_| ()).unwrap_err();
+    let refused = run(&module, &most(1001), open(), sight(&key()), None, &mut |_| ()).unwrap_err();
     assert_eq!(refused.exit() as u8, 2, "{refused}");
 }
 
@@ -203,7 +210,7 @@ fn hours_of_coarse_show_what_ten_sources_share() {
     let seen = each(
         Reader::new(&file[..]).unwrap(),
         AccessLevel::Coarse,
-        Some(&key()),
+        sight(&key()),
         &mut |view| {
             views.push(view);
             ControlFlow::Continue(())
@@ -223,7 +230,7 @@ fn hours_of_coarse_show_what_ten_sources_share() {
         &counter("", 3_600_000, "coarse"),
         &[],
         Reader::new(&file[..]).unwrap(),
-        Some(&key()),
+        sight(&key()),
         None,
         &mut |_| (),
     )
@@ -240,7 +247,7 @@ fn a_cut_capture_counts_up_to_the_cut() {
         &module,
         &[],
         Reader::new(&file[..]).unwrap(),
-        Some(&key()),
+        sight(&key()),
         None,
         &mut |_| (),
     )
@@ -256,7 +263,7 @@ fn the_bench_runs_the_module_and_the_idle_one_over_the_same_packets() {
     let file = capture(&packets);
     let module = counter("udp", 1000, "anonymized");
     // The largest interval has 1000 packets, as many as the argument allows by default.
-    let figures = bench(&module, &[], Reader::new(&file[..]).unwrap(), Some(&key())).unwrap();
+    let figures = bench(&module, &[], Reader::new(&file[..]).unwrap(), sight(&key())).unwrap();
     assert_eq!(figures.kept, 5000);
     for report in [&figures.module, &figures.idle] {
         assert_eq!((report.usage.packets, report.intervals), (5000, 5));
@@ -268,10 +275,10 @@ fn the_bench_runs_the_module_and_the_idle_one_over_the_same_packets() {
     );
     assert!(figures.idle.usage.fuel < 5000, "the idle one at none");
     let many = [("most".to_owned(), 1)];
-    let fault = bench(&module, &many, Reader::new(&file[..]).unwrap(), Some(&key())).unwrap_err();
+    let fault = bench(&module, &many, Reader::new(&file[..]).unwrap(), sight(&key())).unwrap_err();
     assert!(fault.to_string().contains("gave up with code 77"), "{fault}");
     let empty = capture(&[]);
-    let nothing = bench(&module, &[], Reader::new(&empty[..]).unwrap(), Some(&key())).unwrap_err();
+    let nothing = bench(&module, &[], Reader::new(&empty[..]).unwrap(), sight(&key())).unwrap_err();
     assert!(nothing.to_string().contains("no packet"), "{nothing}");
 }
 

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use como_anonymize::coarse::{self, BIN_NS, Bins};
-use como_anonymize::{Anonymizer, DenyReason, LinkType, RawPacket, View};
+use como_anonymize::{Anonymizer, AsTable, DenyReason, LinkType, RawPacket, View, dissect};
 use como_policies::AccessLevel;
 use como_savefile::{Batch, End, Packet, Progress, Reader};
 
@@ -37,17 +37,25 @@ impl Default for Seen {
     }
 }
 
-/// Hands every view of the capture to `take`, in order, until it breaks off. `anonymizer` is needed at every level
-/// below `payload`.
+/// What packets are seen with, beside the level.
+#[derive(Clone, Copy, Default)]
+pub struct Sight<'a> {
+    /// Makes pseudonyms; needed at every level below `payload`.
+    pub anonymizer: Option<&'a Anonymizer>,
+    /// Tells AS numbers, where there is a routing table.
+    pub networks: Option<&'a AsTable>,
+}
+
+/// Hands every view of the capture to `take`, in order, until it breaks off.
 pub fn each<R: Read>(
     mut input: Reader<R>,
     level: AccessLevel,
-    anonymizer: Option<&Anonymizer>,
+    sight: Sight<'_>,
     take: &mut dyn FnMut(View) -> ControlFlow<()>,
 ) -> Result<Seen> {
     let mut views = Views {
         level,
-        anonymizer,
+        sight,
         bins: (level == AccessLevel::Coarse).then(Bins::default),
         seen: Seen::default(),
     };
@@ -68,7 +76,7 @@ pub fn each<R: Read>(
 
 struct Views<'a> {
     level: AccessLevel,
-    anonymizer: Option<&'a Anonymizer>,
+    sight: Sight<'a>,
     /// At `coarse`.
     bins: Option<Bins>,
     seen: Seen,
@@ -98,7 +106,7 @@ impl Views<'_> {
                 data: packet.data,
             };
             // A packet that makes dissection panic is one packet lost, not the capture.
-            let pushed = catch_unwind(AssertUnwindSafe(|| view.push_packet(&raw, self.anonymizer)));
+            let pushed = catch_unwind(AssertUnwindSafe(|| self.push(&mut view, &raw)));
             if pushed.is_err() {
                 *self.seen.denied.entry(DenyReason::Undissected).or_default() += 1;
             }
@@ -112,6 +120,21 @@ impl Views<'_> {
             *self.seen.denied.entry(reason).or_default() += 1;
         }
         view
+    }
+
+    /// As capture does it.
+    fn push(&self, view: &mut View, raw: &RawPacket<'_>) {
+        view.push_packet(raw, self.sight.anonymizer);
+        if let (Some(networks), Some(0)) = (self.sight.networks, view.columns.deny.last()) {
+            let (src_as, dst_as) = networks.of_packet(raw.data, &dissect(raw.link, raw.data));
+            for (column, number) in [
+                (&mut view.columns.src_as, src_as),
+                (&mut view.columns.dst_as, dst_as),
+            ] {
+                column.pop();
+                column.push(number);
+            }
+        }
     }
 
     fn hand_on(&mut self, view: View, take: &mut dyn FnMut(View) -> ControlFlow<()>) -> ControlFlow<()> {
@@ -143,6 +166,6 @@ impl Views<'_> {
         take: &mut dyn FnMut(View) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         self.seen.end_ns = bin.start_ns.saturating_add(BIN_NS);
-        bin.release(self.anonymizer).into_iter().try_for_each(take)
+        bin.release(self.sight.anonymizer).into_iter().try_for_each(take)
     }
 }

@@ -10,11 +10,11 @@ pub struct Best<R, T, const N: usize> {
 
 impl<R: Ord + Copy, T: Copy, const N: usize> Best<R, T, N> {
     /// The best `k`, of which N are kept at most.
-    pub fn of(k: usize) -> Self {
+    pub const fn of(k: usize) -> Self {
         Self {
             items: [None; N],
             len: 0,
-            k: k.min(N),
+            k: if k < N { k } else { N },
         }
     }
 

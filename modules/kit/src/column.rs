@@ -146,4 +146,8 @@ columns! {
     29 CHECKSUMS: u8;
     /// Kind of the outermost tunnel, 0 = none; the numbers are in docs/module-abi.md.
     30 TUNNEL: u8;
+    /// Autonomous system of the real source; 0: not known, or too small to be named.
+    31 SRC_AS: u32;
+    /// Autonomous system of the real destination, likewise.
+    32 DST_AS: u32;
 }

@@ -35,6 +35,7 @@ pub fn all() -> Vec<Standard> {
         of::<como_superaddr::SuperAddr>("superaddr"),
         of::<como_syn_flood::SynFlood>("syn-flood"),
         of::<como_topaddr::TopAddr>("topaddr"),
+        of::<como_topas::TopAs>("topas"),
         of::<como_topports::TopPorts>("topports"),
         of::<como_traffic::Traffic>("traffic"),
     ]

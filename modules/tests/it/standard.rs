@@ -83,6 +83,8 @@ fn packet() -> impl Strategy<Value = PacketRow> {
                     dst: dst.to_be_bytes(),
                     src_port,
                     dst_port,
+                    src_as: src as u32,
+                    dst_as: dst as u32,
                     ..PacketRow::default()
                 }
             },

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use como_anonymize::{AsTable, AsTableError};
 use como_keys::keyring::Keyring;
 use como_keys::pki::valid_until_ns;
 use como_policies::PolicyEngine;
@@ -87,6 +88,7 @@ pub fn check(path: &Path) -> Vec<Finding> {
     );
     findings.take("policy", policy(&config));
     findings.take("source", source(&config));
+    findings.take("networks", networks(&config));
     findings.take("keys", keys(&config));
     let layout = config.layout();
     for (what, path) in [
@@ -194,6 +196,30 @@ fn source(config: &Config) -> Found {
                     "`ip link` lists them; correct `interface` in [source]",
                 ))
             }
+        }
+    }
+}
+
+/// The whole table is read, as capture will read it.
+fn networks(config: &Config) -> Found {
+    let Some(path) = &config.networks.as_table else {
+        return Ok("no routing table: packets have no AS numbers".into());
+    };
+    let name = path.display().to_string();
+    let read = File::open(path)
+        .map_err(AsTableError::Io)
+        .and_then(|file| AsTable::read(file, config.networks.as_min_addresses));
+    match read {
+        Ok(table) => {
+            let (v4, v6) = table.stretches();
+            Ok(format!(
+                "{name}: {v4} stretches of IPv4 and {v6} of IPv6 addresses"
+            ))
+        }
+        Err(why) => {
+            let why = why.to_string();
+            let (what, fix) = why.split_once('\n').unwrap_or((&why, ""));
+            Err(finding(State::Error, format!("{name}: {what}"), fix))
         }
     }
 }

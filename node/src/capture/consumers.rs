@@ -335,7 +335,13 @@ fn view_for(
         "" => Some(&block.anonymizer),
         audience => maps.get(&(audience.to_owned(), mapping_epoch(span(&block.view).0))),
     };
-    let raw = |map| view::build(key.level, block.view.link, block.batch.packets(), map);
+    let raw = |map| {
+        let mut view = view::build(key.level, block.view.link, block.batch.packets(), map);
+        // Looked up once, where the block was treated.
+        view.columns.src_as.clone_from(&block.view.columns.src_as);
+        view.columns.dst_as.clone_from(&block.view.columns.dst_as);
+        view
+    };
     let encode = |view: &View| feed::encode_view(view, key.frames, Some(&key.columns));
     Some(match key.level {
         AccessLevel::Payload => encode(&raw(None)),

@@ -8,4 +8,4 @@ mod role;
 pub mod source;
 mod uplink;
 
-pub use role::{CaptureError, OpenSource, open, run};
+pub use role::{CaptureError, OpenSource, Opened, open, run};

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use como_anonymize::{Anonymizer, Column};
+use como_anonymize::{Anonymizer, AsTable, AsTableError, Column};
 use como_capnp::wire_capnp as wire;
 use como_keys::mapping::MappingKey;
 use como_keys::sealing::Recipient;
@@ -58,6 +58,14 @@ pub enum CaptureError {
     /// A link could not be made from its descriptor.
     #[error("capture cannot use a link: {0}\nCheck the limit of open files.")]
     Descriptor(#[from] std::io::Error),
+    /// The routing table.
+    #[error("the routing table {path} does not serve: {error}")]
+    Networks {
+        /// Its path.
+        path: String,
+        /// Why.
+        error: AsTableError,
+    },
     /// Storage has something else than what capture continues.
     #[error("storage refuses: {0}\nCapture starts again from what storage has.")]
     Refused(String),
@@ -68,7 +76,7 @@ impl CaptureError {
     pub fn is_lasting(&self) -> bool {
         matches!(
             self,
-            Self::Source(SourceError::Format { .. } | SourceError::Shrunk { .. })
+            Self::Source(SourceError::Format { .. } | SourceError::Shrunk { .. }) | Self::Networks { .. }
         )
     }
 }
@@ -81,11 +89,36 @@ pub enum OpenSource {
     File(File, String),
 }
 
-/// Opens the source that the supervisor's first message names.
-pub fn open(first: &Frame) -> Result<OpenSource, CaptureError> {
-    use wire::capture_start::source::Which;
+/// What capture opens before the sandbox closes.
+pub struct Opened {
+    source: OpenSource,
+    /// The routing table for AS numbers, and its path.
+    networks: Option<(File, String)>,
+}
+
+/// Opens what the supervisor's first message names. Nothing of it is read.
+pub fn open(first: &Frame) -> Result<Opened, CaptureError> {
     let message = como_capnp::read_message(&first.bytes)?;
     let start = capture_start(&message)?;
+    let table = text(start.get_as_table())?;
+    let networks = match table.is_empty() {
+        true => None,
+        false => match File::open(&table) {
+            Ok(file) => Some((file, table)),
+            Err(error) => {
+                let error = AsTableError::Io(error);
+                return Err(CaptureError::Networks { path: table, error });
+            }
+        },
+    };
+    Ok(Opened {
+        source: open_source(start)?,
+        networks,
+    })
+}
+
+fn open_source(start: wire::capture_start::Reader<'_>) -> Result<OpenSource, CaptureError> {
+    use wire::capture_start::source::Which;
     match start.get_source().which().map_err(capnp::Error::from)? {
         Which::Live(live) => {
             let live = live?;
@@ -131,8 +164,9 @@ pub fn run(
     control: LinkSender,
     commands: LinkReceiver,
     first: &Frame,
-    mut source: OpenSource,
+    opened: Opened,
 ) -> Result<(), CaptureError> {
+    let Opened { mut source, networks } = opened;
     let message = como_capnp::read_message(&first.bytes)?;
     let start = capture_start(&message)?;
     let (id, name, is_live) = match &mut source {
@@ -167,6 +201,11 @@ pub fn run(
     config.workers = usize::from(start.get_workers());
     config.queue_blocks = (start.get_queue_bytes() as usize / BLOCK_BYTES).max(4);
     config.resume = resume.point;
+    if let Some((file, path)) = networks {
+        let table = AsTable::read(file, start.get_as_min_addresses());
+        let table = table.map_err(|error| CaptureError::Networks { path, error })?;
+        config.networks = Some(Arc::new(table));
+    }
     if !is_live && resume.starts > 1 {
         config.careful_packets = CAREFUL_PACKETS;
         config.undissected = (resume.starts >= STARTS_UNTIL_SET_ASIDE).then_some(resume.point.next_packet);

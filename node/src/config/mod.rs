@@ -19,7 +19,9 @@ pub use diagnose::ConfigError;
 pub use layout::Layout;
 pub use metrics::Metrics;
 pub use reference::{documentation, template};
-pub use sections::{Keys, Limits, Modules, Node, Policy, Query, Records, Root, Sandbox, Source, Trace};
+pub use sections::{
+    Keys, Limits, Modules, Networks, Node, Policy, Query, Records, Root, Sandbox, Source, Trace,
+};
 pub use units::{Bytes, Span, SpiffeId};
 
 /// Name of the file in a node's folder.
@@ -36,6 +38,8 @@ pub struct Config {
     pub source: Source,
     /// What of them is kept.
     pub trace: Trace,
+    /// Whom addresses belong to.
+    pub networks: Networks,
     /// Results of live modules.
     pub records: Records,
     /// How partners are served.

@@ -58,7 +58,7 @@ const fn optional(name: &'static str, value: &'static str, text: &'static str) -
     }
 }
 
-const SECTIONS: [Section; 11] = [
+const SECTIONS: [Section; 12] = [
     Section {
         name: "node",
         text: "Who this node is.",
@@ -156,6 +156,22 @@ const SECTIONS: [Section; 11] = [
                 "queue_bytes",
                 "\"256 MiB\"",
                 "Sealed blocks that wait while storage is away; beyond it a live source drops packets and says so.",
+            ),
+        ],
+    },
+    Section {
+        name: "networks",
+        text: "Whom addresses belong to: autonomous systems, for modules that ask for their numbers.",
+        keys: &[
+            optional(
+                "as_table",
+                "\"rib.mrt\"",
+                "A routing table, unpacked: an MRT dump of a RIB (TABLE_DUMP_V2) or a CAIDA pfx2as table. Looked up in capture; without it no packet has an AS number.",
+            ),
+            default(
+                "as_min_addresses",
+                "65536",
+                "A system that announces fewer addresses (IPv6: /64 networks) is not named, at no level; at least 256.",
             ),
         ],
     },

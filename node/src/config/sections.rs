@@ -72,6 +72,15 @@ pub struct Trace {
     pub queue_bytes: u64,
 }
 
+/// `[networks]`: whom addresses belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Networks {
+    /// A routing table; `None`: AS numbers are not told.
+    pub as_table: Option<PathBuf>,
+    /// Addresses that a system announces at least, to be named.
+    pub as_min_addresses: u64,
+}
+
 /// `[records]`: results of live modules.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -225,6 +234,8 @@ struct Written {
     #[serde(default)]
     trace: WrittenTrace,
     #[serde(default)]
+    networks: WrittenNetworks,
+    #[serde(default)]
     records: Records,
     #[serde(default)]
     query: WrittenQuery,
@@ -287,6 +298,13 @@ struct WrittenTrace {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
+struct WrittenNetworks {
+    as_table: Option<Spanned<PathBuf>>,
+    as_min_addresses: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
 struct WrittenQuery {
     listen: Option<Spanned<String>>,
     url: Option<Spanned<String>>,
@@ -339,6 +357,8 @@ const MIN_SEGMENTS: u64 = 4;
 const MIN_QUEUE_BYTES: u64 = 16 << 20;
 /// Shortest life of a segment and of records: less would be a trace of nothing.
 const MIN_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(60);
+/// Fewest addresses of a system that is named: below, its number tells a network, or a host.
+const MIN_AS_ADDRESSES: u64 = 256;
 /// Smallest ring of records.
 const MIN_RECORDS_BYTES: u64 = 16 << 20;
 /// Longest life of a result: it is a copy of data that the trace may have forgotten.
@@ -367,6 +387,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
     Ok(Config {
         source: check.source(written.source)?,
         trace: check.trace(written.trace)?,
+        networks: check.networks(written.networks)?,
         records: check.records(written.records)?,
         metrics: metrics::check(&check.located, written.metrics)?,
         query: check.query(written.query)?,
@@ -571,6 +592,40 @@ impl Check<'_> {
             keep_free_bytes: self.size(written.keep_free_bytes, 0, 0, None)?,
             segment_bytes,
             queue_bytes: self.size(written.queue_bytes, 256 << 20, MIN_QUEUE_BYTES, None)?,
+        })
+    }
+
+    fn networks(&self, written: WrittenNetworks) -> Checked<Networks> {
+        let as_table = written
+            .as_table
+            .as_ref()
+            .map(|path| self.folder.join(path.get_ref()));
+        if let (Some(written), Some(path)) = (&written.as_table, &as_table)
+            && !path.is_file()
+        {
+            return self.wrong(
+                written,
+                format!("{} is not a file", path.display()),
+                "name a RIB dump (MRT) or a pfx2as table, or leave the line out",
+            );
+        }
+        let as_min_addresses = match written.as_min_addresses {
+            Some(least) if *least.get_ref() < MIN_AS_ADDRESSES => {
+                return self.wrong(
+                    &least,
+                    format!(
+                        "with {} addresses a system would name single networks",
+                        least.get_ref()
+                    ),
+                    format!("write at least {MIN_AS_ADDRESSES}"),
+                );
+            }
+            Some(least) => least.into_inner(),
+            None => como_anonymize::networks::MIN_ADDRESSES,
+        };
+        Ok(Networks {
+            as_table,
+            as_min_addresses,
         })
     }
 

@@ -94,6 +94,10 @@ impl Supervisor {
             start.set_retain(config.trace.retain.as_u8());
             start.set_segment_bytes(config.trace.segment_bytes);
             start.set_queue_bytes(config.trace.queue_bytes);
+            if let Some(table) = &config.networks.as_table {
+                start.set_as_table(table.to_string_lossy().as_ref());
+            }
+            start.set_as_min_addresses(config.networks.as_min_addresses);
             let imported = self.import.as_ref().map(import::Import::source);
             match imported.as_ref().unwrap_or(&config.source) {
                 Source::Live {

@@ -24,7 +24,7 @@ pub enum ColumnGroup {
     Time = 0,
     /// Lengths, sampling weight, denial.
     Size = 1,
-    /// What kind of packet: protocols, VLAN, tunnel, address classes, fragments.
+    /// What kind of packet: protocols, VLAN, tunnel, address classes, AS numbers, fragments.
     Kind = 2,
     /// Source and destination.
     Address = 3,
@@ -53,9 +53,8 @@ impl ColumnGroup {
         match column {
             TsNs => Self::Time,
             WireLen | CapLen | Weight | Deny => Self::Size,
-            Ethertype | Vlan | IpVersion | Protocol | SrcClass | DstClass | Fragment | Checksums | Tunnel => {
-                Self::Kind
-            }
+            Ethertype | Vlan | IpVersion | Protocol | SrcClass | DstClass | Fragment | Checksums | Tunnel
+            | SrcAs | DstAs => Self::Kind,
             Src | Dst => Self::Address,
             SrcPort | DstPort | TcpFlags | IcmpType | IcmpCode | ArpOp => Self::Transport,
             Ttl | Tos | IpId | TcpSeq | TcpAck | TcpWindow | SrcMac | DstMac | PayloadOffset => Self::Rest,
@@ -137,7 +136,7 @@ typed_columns! {
     SrcPort src_port U16; DstPort dst_port U16; TcpFlags tcp_flags U8; IcmpType icmp_type U8; IcmpCode icmp_code U8;
     Fragment fragment U8; Ttl ttl U8; Tos tos U8; IpId ip_id U16; TcpSeq tcp_seq U32; TcpAck tcp_ack U32;
     TcpWindow tcp_window U16; SrcMac src_mac Mac; DstMac dst_mac Mac; ArpOp arp_op U8;
-    PayloadOffset payload_offset U16; Checksums checksums U8; Tunnel tunnel U8;
+    PayloadOffset payload_offset U16; Checksums checksums U8; Tunnel tunnel U8; SrcAs src_as U32; DstAs dst_as U32;
 }
 
 /// Appends the plain bytes of one group of a view at `anonymized` and its frames.
@@ -146,7 +145,7 @@ pub(super) fn encode(columns: &Columns, frames: &FrameTemplates, group: ColumnGr
         Column::ALL
             .iter()
             .copied()
-            .filter(|column| ColumnGroup::of(*column) == group)
+            .filter(|column| ColumnGroup::of(*column) == group && !is_left_out(columns, *column))
     };
     let with_frames = group == ColumnGroup::Rest;
     out.push(members().count() as u8 + u8::from(with_frames));
@@ -168,6 +167,16 @@ pub(super) fn encode(columns: &Columns, frames: &FrameTemplates, group: ColumnGr
     }
     if with_frames {
         put_entry(out, FRAMES_ID, FORM_FRAMES, |out| frames.encode(out));
+    }
+}
+
+/// Where no packet has an AS number, as without a routing table, there is no column of them: it reads as zeros, like that of
+/// a segment which was written before there were any.
+fn is_left_out(columns: &Columns, column: Column) -> bool {
+    match column {
+        Column::SrcAs => columns.src_as.iter().all(|number| *number == 0),
+        Column::DstAs => columns.dst_as.iter().all(|number| *number == 0),
+        _ => false,
     }
 }
 
@@ -293,4 +302,37 @@ fn distinct<V: Copy + Eq + Hash>(values: impl Iterator<Item = V>) -> (Vec<V>, Ve
     });
     let index = index.collect();
     (distinct, index)
+}
+
+#[cfg(test)]
+mod tests {
+    use como_anonymize::LinkType;
+    use como_policies::AccessLevel;
+
+    use super::*;
+
+    /// A segment without a routing table is the same as before there were AS numbers, and reads as if there was none.
+    #[test]
+    fn as_numbers_are_columns_only_where_a_packet_has_one() {
+        let encoded = |src_as: [u32; 3]| {
+            let mut columns = blank_columns(3);
+            columns.protocol = vec![6, 17, 6];
+            columns.src_as = src_as.to_vec();
+            let mut out = Vec::new();
+            encode(&columns, &FrameTemplates::default(), ColumnGroup::Kind, &mut out);
+            out
+        };
+        let decoded = |bytes: &[u8]| {
+            let mut view = View::new(AccessLevel::Anonymized, LinkType::ETHERNET);
+            view.columns = blank_columns(3);
+            decode(bytes, 3, &mut view).unwrap();
+            view.columns
+        };
+        let (with, without) = (encoded([0, 64_500, 4_200_000_000]), encoded([0; 3]));
+        assert_eq!(with[0], without[0] + 1, "one column more");
+        assert_eq!(decoded(&with).src_as, [0, 64_500, 4_200_000_000]);
+        assert_eq!(decoded(&with).dst_as, [0; 3]);
+        assert_eq!(decoded(&without).src_as, [0; 3]);
+        assert_eq!(decoded(&without).protocol, [6, 17, 6]);
+    }
 }

@@ -477,6 +477,9 @@ impl SegmentReader {
                     data: &data,
                 };
                 view.push_packet(&packet, None);
+                // What capture alone could tell of the addresses.
+                view.columns.src_as[row] = columns.src_as[row];
+                view.columns.dst_as[row] = columns.dst_as[row];
             }
         }
         Ok(view)
@@ -593,7 +596,10 @@ const HEADERS_GROUPS: GroupSet = GroupSet::NONE
     .with(ColumnGroup::Size)
     .with(ColumnGroup::Kind);
 /// Column groups that a view at `payload` takes beside sections R and P.
-const PAYLOAD_GROUPS: GroupSet = GroupSet::NONE.with(ColumnGroup::Time).with(ColumnGroup::Size);
+const PAYLOAD_GROUPS: GroupSet = GroupSet::NONE
+    .with(ColumnGroup::Time)
+    .with(ColumnGroup::Size)
+    .with(ColumnGroup::Kind);
 
 /// The sections that a view is made of.
 fn slots_of(level: AccessLevel, groups: GroupSet) -> Vec<usize> {

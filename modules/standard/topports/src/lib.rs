@@ -5,6 +5,8 @@
 use como_kit::prelude::*;
 
 const PORTS: usize = 1 << 16;
+/// Neighbouring ports that are looked at together.
+const STRETCH: usize = 64;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// Bit of `fragment`: the packet has no transport header.
@@ -25,53 +27,33 @@ struct Entry {
     counter: Counter,
 }
 
-/// Counters of one protocol, and which of them are not zero: an interval costs what it saw, not all ports.
-struct Table {
-    counters: [Counter; PORTS],
-    seen: [u64; PORTS / 64],
-}
-
 /// The tables of one interval, and `k`.
 pub struct TopPorts {
     k: usize,
+    /// A packet came.
+    busy: bool,
     /// TCP, then UDP.
-    tables: [Table; 2],
+    tables: [[Counter; PORTS]; 2],
 }
 
 const ZERO: Counter = Counter { packets: 0, bytes: 0 };
 
-impl Table {
-    const EMPTY: Self = Self {
-        counters: [ZERO; PORTS],
-        seen: [0; PORTS / 64],
-    };
-
-    fn count(&mut self, port: u16, packets: u64, bytes: u64) {
-        let counter = &mut self.counters[usize::from(port)];
-        let is_new = counter.packets == 0;
-        counter.packets += packets;
-        counter.bytes += bytes;
-        if is_new {
-            self.mark(port);
+/// Hands over every counter that is not zero, by ascending port, and clears it. Most stretches of ports are idle: to see
+/// that is all that is charged for them.
+fn drain(table: &mut [Counter; PORTS], mut with: impl FnMut(u16, Counter)) {
+    for (number, stretch) in table.as_chunks_mut::<STRETCH>().0.iter_mut().enumerate() {
+        if stretch.iter().fold(0, |any, counter| any | counter.packets) != 0 {
+            drain_stretch((number * STRETCH) as u16, stretch, &mut with);
         }
     }
+}
 
-    /// Rare, and a function of its own: fuel is charged for a loop's whole body.
-    #[inline(never)]
-    fn mark(&mut self, port: u16) {
-        self.seen[usize::from(port / 64)] |= 1 << (port % 64);
-    }
-
-    /// Hands over every counter that is not zero, by ascending port, and clears it.
-    fn drain(&mut self, mut with: impl FnMut(u16, Counter)) {
-        for (word, seen) in (0u16..).zip(&mut self.seen) {
-            while *seen != 0 {
-                let port = word * 64 + seen.trailing_zeros() as u16;
-                *seen &= *seen - 1;
-                let counter = &mut self.counters[usize::from(port)];
-                with(port, *counter);
-                *counter = ZERO;
-            }
+#[inline(never)]
+fn drain_stretch(first: u16, stretch: &mut [Counter; STRETCH], with: &mut impl FnMut(u16, Counter)) {
+    for (port, counter) in (first..=u16::MAX).zip(stretch) {
+        if counter.packets > 0 {
+            with(port, *counter);
+            *counter = ZERO;
         }
     }
 }
@@ -89,7 +71,8 @@ impl Module for TopPorts {
     const MAX_ROWS: usize = K_MAX;
     const INITIAL: Self = Self {
         k: 0,
-        tables: [Table::EMPTY, Table::EMPTY],
+        busy: false,
+        tables: [[ZERO; PORTS]; 2],
     };
 
     fn init(&mut self, args: &Args<'_>) -> Result<(), i32> {
@@ -99,6 +82,7 @@ impl Module for TopPorts {
 
     /// A packet counts at its source and at its destination port; once, where they are equal.
     fn update(&mut self, batch: &Batch<'_>) {
+        self.busy = true;
         let sizes = batch.column(WIRE_LEN).zip(batch.column(WEIGHT));
         let kinds = batch.column(PROTOCOL).zip(batch.column(FRAGMENT));
         let ports = batch.column(SRC_PORT).zip(batch.column(DST_PORT));
@@ -110,18 +94,26 @@ impl Module for TopPorts {
                 _ => continue,
             };
             let (packets, bytes) = (u64::from(weight), u64::from(weight) * u64::from(bytes));
-            table.count(source, packets, bytes);
+            let mut count = |port: u16| {
+                let counter = &mut table[usize::from(port)];
+                counter.packets += packets;
+                counter.bytes += bytes;
+            };
+            count(source);
             if destination != source {
-                table.count(destination, packets, bytes);
+                count(destination);
             }
         }
     }
 
     /// Most bytes first; where they are equal most packets, then TCP, then the smaller port.
     fn store(&mut self, rows: &mut Rows<'_>) {
+        if !core::mem::take(&mut self.busy) {
+            return;
+        }
         let mut best = Best::<_, Entry, K_MAX>::of(self.k);
         for (protocol, table) in [TCP, UDP].into_iter().zip(&mut self.tables) {
-            table.drain(|port, counter| {
+            drain(table, |port, counter| {
                 let entry = Entry {
                     protocol,
                     port,

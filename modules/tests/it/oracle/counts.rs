@@ -97,6 +97,22 @@ pub fn topports(packets: &Packets<'_>, rows: &[Row]) {
     assert_eq!(rows, expected, "{}", packets.name);
 }
 
+pub fn topas(packets: &Packets<'_>, rows: &[Row]) {
+    let found = sums(packets, |seen| {
+        seen.is_ip()
+            .then_some((seen.src_as, seen.dst_as))
+            .into_iter()
+            .collect()
+    });
+    let expected: Vec<Row> = found
+        .into_iter()
+        .map(|((source, destination), sum)| {
+            numbers(&[source.into(), destination.into(), sum.packets, sum.bytes])
+        })
+        .collect();
+    assert_eq!(rows, expected, "{}", packets.name);
+}
+
 pub fn flowcount(packets: &Packets<'_>, rows: &[Row]) {
     let flows: BTreeSet<_> = packets
         .all

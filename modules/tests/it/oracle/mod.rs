@@ -9,18 +9,20 @@ mod counts;
 mod detectors;
 mod dns;
 mod files;
+mod others;
 mod pattern;
 mod prefixes;
 pub mod run;
 mod seen;
 pub mod shown;
+pub mod systems;
 mod tshark;
 
 use run::{Check, check};
 use shown::Shown;
 
 /// Modules that read packets at `anonymized`, and what each must say.
-const CHECKS: [(&str, Check); 11] = [
+const CHECKS: [(&str, Check); 12] = [
     ("traffic", counts::traffic),
     ("protocol", counts::protocol),
     ("packet-sizes", counts::packet_sizes),
@@ -28,6 +30,7 @@ const CHECKS: [(&str, Check); 11] = [
     ("flowcount", counts::flowcount),
     ("flow", counts::flow),
     ("topaddr", counts::topaddr),
+    ("topas", counts::topas),
     ("superaddr", detectors::superaddr),
     ("scanner-detector", detectors::scanner_detector),
     ("syn-flood", detectors::syn_flood),

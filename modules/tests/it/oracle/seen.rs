@@ -16,6 +16,9 @@ pub struct Seen {
     /// IPv4 as ::ffff:a.b.c.d.
     pub src: [u8; 16],
     pub dst: [u8; 16],
+    /// By the table of systems.rs, from the real address.
+    pub src_as: u32,
+    pub dst_as: u32,
     pub src_port: u16,
     pub dst_port: u16,
     pub flags: u8,

@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::LazyLock;
 
-use como_anonymize::{Anonymizer, RawPacket, View, build, rekey};
+use como_anonymize::{Anonymizer, AsTable, RawPacket, View, build, dissect, rekey};
 use como_keys::mapping::MappingKey;
 use como_policies::AccessLevel;
 
 use super::captures::Capture;
 use super::seen::Seen;
+use super::systems::{self, system_of};
 
 /// The node's keys and those of an audience.
 static KEYS: LazyLock<[Anonymizer; 2]> =
     LazyLock::new(|| [0x51, 0x52].map(|seed| Anonymizer::new(&MappingKey::from_bytes(&[seed; 32]))));
+static SYSTEMS: LazyLock<AsTable> =
+    LazyLock::new(|| AsTable::read(systems::pfx2as().as_bytes(), 1).expect("a table"));
 const MILLISECOND_NS: u64 = 1_000_000;
 
 /// A view, and what the reader says of its packets, by the same names.
@@ -35,6 +38,9 @@ impl Shown {
         };
         for seen in &mut shown.seen {
             seen.ts_ns -= seen.ts_ns % MILLISECOND_NS;
+            if seen.is_ip() {
+                (seen.src_as, seen.dst_as) = (system_of(seen.src), system_of(seen.dst));
+            }
         }
         shown.sample();
         shown.compare();
@@ -94,6 +100,7 @@ impl Shown {
             let shown = (row.ip_version, row.protocol, row.tcp_flags, row.fragment & 2 != 0);
             let expected = (seen.version, seen.protocol, seen.flags, seen.later_fragment);
             assert_eq!(shown, expected, "{}", at());
+            assert_eq!((row.src_as, row.dst_as), (seen.src_as, seen.dst_as), "{}", at());
         }
     }
 
@@ -121,7 +128,15 @@ fn view(capture: &Capture, level: AccessLevel) -> View {
         link: capture.link,
         data: &p.data,
     });
-    build(level, capture.link, packets, Some(&KEYS[0]))
+    let mut view = build(level, capture.link, packets, Some(&KEYS[0]));
+    // As capture looks up what it shows.
+    for (row, packet) in capture.packets.iter().enumerate() {
+        if view.columns.deny[row] == 0 {
+            let systems = SYSTEMS.of_packet(&packet.data, &dissect(capture.link, &packet.data));
+            (view.columns.src_as[row], view.columns.dst_as[row]) = systems;
+        }
+    }
+    view
 }
 
 /// Real values and their pseudonyms.

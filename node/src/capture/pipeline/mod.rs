@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use como_anonymize::AsTable;
 use thiserror::Error;
 
 pub use control::{Counters, Snapshot};
@@ -66,6 +67,8 @@ pub struct PipelineConfig {
     pub careful_packets: u64,
     /// The number of a packet known to kill capture: stored undissected.
     pub undissected: Option<u64>,
+    /// Whom addresses belong to, where the operator says it.
+    pub networks: Option<Arc<AsTable>>,
 }
 
 impl PipelineConfig {
@@ -85,6 +88,7 @@ impl PipelineConfig {
             resume: ResumePoint::default(),
             careful_packets: 0,
             undissected: None,
+            networks: None,
         }
     }
 }
@@ -168,6 +172,7 @@ impl Pipeline {
                 done: done_out.clone(),
                 control: control.clone(),
                 undissected: config.undissected,
+                networks: config.networks.clone(),
                 views: views.as_ref().map(ViewSink::wanted),
                 spares: spare_out.clone(),
             };

@@ -5,7 +5,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use como_anonymize::{
-    Anonymizer, DenyReason, Dissection, LinkType, Outcome, RawPacket, RowBuffer, RowMeta, View,
+    Anonymizer, AsTable, DenyReason, Dissection, LinkType, Outcome, RawPacket, RowBuffer, RowMeta, View,
     describe_dissected,
 };
 use como_policies::AccessLevel;
@@ -55,11 +55,12 @@ impl Treated {
 pub(super) fn treat(
     batch: &PacketBatch,
     anonymizer: &Anonymizer,
+    networks: Option<&AsTable>,
     undissected: Option<u64>,
     treated: &mut Treated,
 ) {
     treat_with(batch, undissected, treated, |packet, dissection, frame| {
-        treat_packet(packet, anonymizer, dissection, frame)
+        treat_packet(packet, anonymizer, networks, dissection, frame)
     });
 }
 
@@ -103,6 +104,7 @@ fn treat_with(
 fn treat_packet(
     packet: &RawPacket<'_>,
     anonymizer: &Anonymizer,
+    networks: Option<&AsTable>,
     dissection: &mut Dissection,
     frame: &mut Vec<u8>,
 ) -> (RowMeta, usize) {
@@ -113,6 +115,8 @@ fn treat_packet(
     meta.ts_ns = floored(packet.ts_ns);
     if let Outcome::Denied(reason) = anonymizer.anonymize_dissected(packet.data, dissection, frame) {
         meta.deny = reason.as_u8();
+    } else if let Some(networks) = networks {
+        (meta.src_as, meta.dst_as) = networks.of_packet(packet.data, dissection);
     }
     (meta, dissection.header_len.min(packet.data.len()))
 }
@@ -126,6 +130,8 @@ fn undissected_meta(packet: &RawPacket<'_>) -> RowMeta {
         src_class: 0,
         dst_class: 0,
         checksums: 0,
+        src_as: 0,
+        dst_as: 0,
     }
 }
 
@@ -162,9 +168,9 @@ mod tests {
     fn a_packet_that_is_set_aside_is_not_looked_at() {
         let anonymizer = Anonymizer::new(&MappingKey::generate());
         let mut treated = Treated::new();
-        treat(&batch(), &anonymizer, None, &mut treated);
+        treat(&batch(), &anonymizer, None, None, &mut treated);
         assert_eq!(treated.undissected, 0);
-        treat(&batch(), &anonymizer, Some(12), &mut treated);
+        treat(&batch(), &anonymizer, None, Some(12), &mut treated);
         assert_eq!(treated.undissected, 1);
         assert_eq!(treated.header_len[2], 0);
         assert_eq!(treated.view.columns.deny[2], DenyReason::Undissected.as_u8());
@@ -172,5 +178,25 @@ mod tests {
             treated.view.columns.ts_ns,
             [0, 1_000_000, 3_000_000, 4_000_000, 6_000_000]
         );
+    }
+
+    #[test]
+    fn packets_have_the_systems_of_their_real_addresses_unless_they_are_denied() {
+        let anonymizer = Anonymizer::new(&MappingKey::generate());
+        let table = AsTable::read(&b"10.0.0.0\t8\t64500\n93.0.0.0\t8\t64501\n"[..], 1).unwrap();
+        let mut batch = PacketBatch::new(1, 0, 1024);
+        let packet = crate::trace::sample::udp(7);
+        batch.push(0, packet.len() as u32, &packet);
+        batch.push(0, 60, &packet[..20]);
+        let mut treated = Treated::new();
+        for (networks, expected) in [(Some(&table), [64_500, 64_501]), (None, [0, 0])] {
+            treat(&batch, &anonymizer, networks, None, &mut treated);
+            let columns = &treated.view.columns;
+            assert_ne!(columns.deny[1], 0);
+            assert_eq!(
+                (&columns.src_as[..], &columns.dst_as[..]),
+                (&[expected[0], 0][..], &[expected[1], 0][..])
+            );
+        }
     }
 }

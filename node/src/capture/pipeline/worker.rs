@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use como_anonymize::Anonymizer;
+use como_anonymize::{Anonymizer, AsTable};
 
 use super::PipelineError;
 use super::control::{Control, Counters};
@@ -25,6 +25,7 @@ pub(super) struct Worker {
     pub done: SyncSender<Done>,
     pub control: Arc<Control>,
     pub undissected: Option<u64>,
+    pub networks: Option<Arc<AsTable>>,
     /// `None`: nobody will ever want views.
     pub views: Option<Wanted>,
     /// Where batches go back whose memory nobody needs any more.
@@ -37,7 +38,14 @@ impl Worker {
         loop {
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { return Ok(()) };
-            treat(&job.batch, &job.anonymizer, self.undissected, &mut treated);
+            let networks = self.networks.as_deref();
+            treat(
+                &job.batch,
+                &job.anonymizer,
+                networks,
+                self.undissected,
+                &mut treated,
+            );
             let parts = BlockParts {
                 columns: &treated.view.columns,
                 templates: &treated.templates,

@@ -147,6 +147,8 @@ fn shows_more_above(batch: &PacketBatch, header_len: &[u32], row: usize) -> bool
         src_class: 0,
         dst_class: 0,
         checksums: 0,
+        src_as: 0,
+        dst_as: 0,
     };
     let shown = describe(&meta, LinkType(batch.link), headers);
     shown.ip_version != 0

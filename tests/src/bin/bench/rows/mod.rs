@@ -7,6 +7,7 @@ mod bare;
 mod cipher;
 mod ingest;
 mod modules;
+mod native;
 mod pending;
 mod retrieval;
 

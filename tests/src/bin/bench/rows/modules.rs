@@ -4,50 +4,91 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use como_flowcount::FlowCount;
+use como_kit::Module;
 use como_tests::standard;
 use como_tests::trial::{self, Person};
+use como_topports::TopPorts;
+use como_traffic::Traffic;
 use serde_json::Value;
 
 use super::Bench;
-use crate::row::{Aim, Row};
+use super::native::Native;
+use crate::row::{Aim, Peer, Row};
 
 /// Those that the ingest rows run live.
 pub const STANDARD: [&str; 5] = ["traffic", "protocol", "topports", "flowcount", "packet-sizes"];
 
 /// Names of the rows of the sandbox alone.
-pub const NAMES: &[&str] = &["host's share per packet and module"];
+pub const NAMES: &[&str] = &[
+    "host's share per packet and module",
+    "traffic in the sandbox",
+    "topports in the sandbox",
+    "flowcount in the sandbox",
+];
 
 /// Largest share, ns.
 const AIM_HOST_NS: f64 = 12.0;
 
 /// `como module bench`: the guest that does nothing has only the host's share.
 pub fn rows(bench: &Bench) -> Vec<Row> {
-    vec![Row {
+    let host = Row {
         name: NAMES[0],
-        ours: host_ns(bench),
+        ours: sandboxed(bench, "traffic").map(|figures| figures.idle_ns),
         unit: "ns/packet",
         peer: None,
         aim: Aim::AtMost(AIM_HOST_NS),
         note: "a guest that does nothing, with the columns of `traffic`, fuel on; batches and intervals included".into(),
-    }]
+    };
+    vec![
+        host,
+        beside_native::<Traffic>(bench, NAMES[1], "traffic", &[]),
+        beside_native::<TopPorts>(bench, NAMES[2], "topports", &[10]),
+        beside_native::<FlowCount>(bench, NAMES[3], "flowcount", &[]),
+    ]
 }
 
-fn host_ns(bench: &Bench) -> trial::Result<f64> {
+/// A standard module in the sandbox, and the same function built natively, over the same packets.
+fn beside_native<M: Module + Send>(bench: &Bench, row: &'static str, name: &str, args: &[i64]) -> Row {
+    Row {
+        name: row,
+        ours: sandboxed(bench, name).map(|figures| figures.module_ns),
+        unit: "ns/packet",
+        peer: Some(Peer {
+            name: "the same function, native",
+            figure: Native::prepare::<M>(bench, name).map(|native| native.ns::<M>(args)),
+        }),
+        aim: Aim::Report,
+        note: "both with laying down the columns; the sandbox with fuel, filter and intervals".into(),
+    }
+}
+
+/// What `como module bench` says of a standard module: time a packet, `store` left out.
+struct Sandboxed {
+    module_ns: f64,
+    idle_ns: f64,
+}
+
+fn sandboxed(bench: &Bench, name: &str) -> trial::Result<Sandboxed> {
     let mut command = Command::new(trial::program("como")?);
-    command.args(["--json", "module", "bench"]).arg(guest("traffic")?);
+    command.args(["--json", "module", "bench"]).arg(guest(name)?);
     command
         .arg("--manifest")
-        .arg(standard::folder("traffic").join("module.toml"));
+        .arg(standard::folder(name).join("module.toml"));
     let output = command.arg("--pcap").arg(&bench.trace.path).output();
     let output = output.map_err(|e| format!("como does not start: {e}"))?;
     let answer: Value =
         serde_json::from_slice(&output.stdout).map_err(|e| format!("como module bench: {e}"))?;
-    let of_idle = |what: &str| {
-        answer["idle"][what]
-            .as_f64()
-            .ok_or("no figures of the idle guest")
+    let figure = |who: &str, what: &str| {
+        let figure = answer[who][what].as_f64();
+        figure.ok_or_else(|| format!("como module bench tells no {what}"))
     };
-    Ok(of_idle("total_ns")? / of_idle("packets")?)
+    let a_packet =
+        |who: &str, more: f64| Ok::<_, String>((figure(who, "total_ns")? - more) / figure(who, "packets")?);
+    Ok(Sandboxed {
+        module_ns: a_packet("used", figure("used", "store_ns")?)?,
+        idle_ns: a_packet("idle", 0.0)?,
+    })
 }
 
 /// Signs a standard module into `folder`, and gives the file.

@@ -8,7 +8,6 @@ use crate::row::{Aim, Peer, Row};
 pub const NAMES: &[&str] = &[
     "live capture, 100-900 k packets/s, lost",
     "live capture, 100-900 k packets/s, cores",
-    "traffic, topports, flowcount in the sandbox",
 ];
 
 /// Unit, peer, aim, and which part is missing.
@@ -26,12 +25,6 @@ const PENDING: [Pending; NAMES.len()] = [
         Some("best of tcpdump, dumpcap, netsniff-ng, stenographer"),
         Aim::Report,
         "a load generator for a veth pair, and the peers on the other end",
-    ),
-    (
-        "ns/packet",
-        Some("the same function, native"),
-        Aim::Report,
-        "the guests' functions built natively, over the same view; `cargo bench -p como-modules` has the sandbox alone",
     ),
 ];
 
