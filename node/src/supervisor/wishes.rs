@@ -230,7 +230,8 @@ impl Supervisor {
         let principal = self.developer_or_partner(&wish.started_by)?;
         let facts = self.module_facts(module, &wish.arguments, true);
         let about = Circumstances {
-            level: Some(facts.level),
+            // What its records show; for what it reads there are guards of their own.
+            level: Some(facts.output_level),
             ..Circumstances::default()
         };
         self.decide(&principal, Action::StartModule, &Resource::Module(facts), about)
