@@ -295,7 +295,7 @@ fn await_signature(commands: &mut LinkReceiver) -> Result<Signature, RunnerError
 }
 
 fn fault(fault: como_modules::Fault) -> RunnerError {
-    RunnerError::Module(fault.to_string())
+    RunnerError::Module(fault.without_numbers())
 }
 
 fn unexpected() -> capnp::Error {

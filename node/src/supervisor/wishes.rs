@@ -206,6 +206,37 @@ impl Supervisor {
         }
     }
 
+    /// Rules may depend on the time of day: what would be decided otherwise by now is settled anew.
+    pub(super) fn settle_by_time(&mut self) {
+        let differs = |hash: &[u8; 32], module: &Installed| {
+            let wishes = module.state.runs.iter().filter(|wish| !wish.paused);
+            let mut wanted = wishes.filter_map(|wish| computation(*hash, module, wish).ok());
+            wanted.any(|what| self.live.lasting(&what).is_some() != self.anybody_may(hash, module, &what))
+        };
+        let changed = self.modules.iter().filter(|(hash, module)| differs(hash, module));
+        let hashes: Vec<[u8; 32]> = changed.map(|(hash, _)| *hash).collect();
+        for hash in hashes {
+            self.settle(&hash, "nobody wants it any more");
+        }
+    }
+
+    fn anybody_may(&self, hash: &[u8; 32], module: &Installed, what: &Computation) -> bool {
+        let wishes = module.state.runs.iter().filter(|wish| !wish.paused);
+        let mut same =
+            wishes.filter(|wish| computation(*hash, module, wish).is_ok_and(|other| other == *what));
+        same.any(|wish| self.would_run(module, wish))
+    }
+
+    fn would_run(&self, module: &Installed, wish: &Wish) -> bool {
+        let now = self.may_be_run(module).and_then(|()| wish.not_expired(now_ns()));
+        let Ok(principal) = now.and_then(|()| self.developer_or_partner(&wish.started_by)) else {
+            return false;
+        };
+        let facts = self.module_facts(module, &wish.arguments, true);
+        let level = facts.output_level;
+        self.would_allow(&principal, Action::StartModule, &Resource::Module(facts), level)
+    }
+
     /// Somebody asked with a certificate that is valid for longer: what was started with the old one goes on.
     pub(super) fn prolong_wishes(&mut self, asker: &str, until_ns: u64) {
         let shorter = |wish: &Wish| wish.started_by == asker && wish.until_ns < until_ns;

@@ -222,6 +222,62 @@ fn a_killed_export_loses_no_stored_record_and_what_it_missed_is_computed() {
 }
 
 #[test]
+fn records_answer_alone_where_the_trace_is_gone_and_say_what_they_lack() {
+    let traffic = later(24_000, 24.0);
+    let mut site = Deployment::new()
+        .capture(500, 43)
+        .config_extra("[trace]\nretain = \"payload\"\nsegment_bytes = \"1 MiB\"\nring_bytes = \"4 MiB\"");
+    let dev = site.developer("dev", "anonymized");
+    let ops = site.partner("ops", "anonymized", true);
+    let node = replay_for(&mut site, &traffic, |_| {
+        dev.submit("traffic").ok();
+        ops.como(&["module", "start", "traffic"]).ok();
+    });
+    packets_until(&node, traffic.start_ns + 4 * SECOND);
+    ops.como(&["module", "pause", "traffic"]).ok();
+    let paused_ns = node.catalog()["now_ns"].as_u64().expect("a time") / SECOND * SECOND;
+    packets_until(&node, paused_ns + 2 * SECOND);
+    ops.como(&["module", "resume", "traffic"]).ok();
+    node.ingested();
+    let first = traffic.start_ns + 2 * SECOND;
+    let end = paused_ns + 6 * SECOND;
+    let coverage = wait_for("the trace is gone there", || {
+        let coverage = node.catalog()["coverage"].clone();
+        (coverage["from_ns"].as_u64() > Some(end)).then_some(coverage)
+    });
+    assert!(coverage["to_ns"].as_u64() > Some(end));
+    let asked = window(first, end);
+    let asked = asked.each_ref().map(String::as_str);
+    let told = ops.query("traffic", &asked, "alone.como").ok().json();
+    assert_eq!(told["reused"], true);
+    let table = open_table(&ops, &ops.path("alone.como"));
+    let gaps = &table.header.gaps;
+    assert!(
+        gaps.iter().all(|gap| gap.cause == "not recorded") && gaps.len() == 1,
+        "{gaps:?}"
+    );
+    assert!(
+        gaps[0].from_ns <= paused_ns && gaps[0].to_ns >= paused_ns + 2 * SECOND,
+        "{gaps:?}"
+    );
+    let real = look_at(&traffic);
+    let lacks = |ts_ns: u64| (gaps[0].from_ns..gaps[0].to_ns).contains(&ts_ns);
+    let told = |ts_ns: u64| (first..end).contains(&ts_ns) && !lacks(ts_ns);
+    let expected = real.iter().filter(|seen| told(seen.ts_ns)).count();
+    assert_eq!(table.sum("packets"), expected as i128);
+    // Nothing was recorded with the asker's own filter, nor of another module.
+    ops.query(
+        "traffic",
+        &[&asked[..], &["--filter", "udp"]].concat(),
+        "never.como",
+    )
+    .exits(7);
+    ops.query("traffic", &[&asked[..], &["--fresh"]].concat(), "never.como")
+        .exits(7);
+    node.stop();
+}
+
+#[test]
 fn intervals_of_which_packets_were_shed_are_computed_from_the_past_trace() {
     let traffic = later(60_000, 16.0);
     let mut site = Deployment::new().capture(500, 33);
