@@ -204,6 +204,14 @@ impl Supervisor {
         for hash in hashes {
             self.settle(&hash, "nobody wants it any more");
         }
+        // A run for one future window stands and falls with its query.
+        let mut of_queries = self.live.iter().filter(|(_, run)| run.window.is_some());
+        if of_queries.any(|(_, run)| {
+            let module = self.modules.get(&run.what.hash);
+            module.is_none_or(|module| self.may_be_run(module).is_err())
+        }) {
+            self.decide_jobs_again();
+        }
     }
 
     /// Rules may depend on the time of day: what would be decided otherwise by now is settled anew.
