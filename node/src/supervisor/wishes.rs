@@ -205,11 +205,11 @@ impl Supervisor {
             self.settle(&hash, "nobody wants it any more");
         }
         // A run for one future window stands and falls with its query.
-        let mut of_queries = self.live.iter().filter(|(_, run)| run.window.is_some());
-        if of_queries.any(|(_, run)| {
+        let ends = self.live.iter().any(|(_, run)| {
             let module = self.modules.get(&run.what.hash);
-            module.is_none_or(|module| self.may_be_run(module).is_err())
-        }) {
+            run.window.is_some() && module.is_none_or(|module| self.may_be_run(module).is_err())
+        });
+        if ends {
             self.decide_jobs_again();
         }
     }
