@@ -64,9 +64,10 @@ bench-micro: setup ## Micro benchmarks of the crates
 schema: ## Compile the Cap'n Proto schemas after a change (Debian package capnproto)
 	@capnp/regenerate.sh
 
-regenerate: setup ## Write docs/configuration.md, docs/standard-modules.md and the table of docs/privacy.md anew, after a change of what they say
+regenerate: setup ## Write docs/configuration.md, docs/standard-modules.md and the tables of docs/privacy.md and docs/operating.md anew, after a change of what they say
 	cargo run -q -p como-tests --bin como-regenerate configuration
 	cargo run -q -p como-tests --bin como-regenerate fields
+	cargo run -q -p como-tests --bin como-regenerate metrics
 	cargo run -q -p como-tests --bin como-regenerate modules
 
 soak: guests ## Kill, tear and flip for longer than `make test` does (COMO_SOAK=200 rounds each; some ten minutes)

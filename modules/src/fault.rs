@@ -15,6 +15,24 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
+impl Fault {
+    /// The fault as it may be told and logged where the guest has seen packets: without the numbers that it gave, which
+    /// it could have copied from them.
+    pub fn without_numbers(&self) -> String {
+        let kind = match &self.kind {
+            FaultKind::OutOfFuel { .. } | FaultKind::Trap(_) => self.kind.to_string(),
+            FaultKind::GaveUp(_) => "it gave up\n`como module test` shows its code, where it does so there too".into(),
+            FaultKind::BadPointer(_) => {
+                "it gave an address outside its memory\nreserve arena and output as docs/module-abi.md says".into()
+            }
+            FaultKind::BadOutput(_) => {
+                "bad output\nwrite rows as docs/module-abi.md says; `como module test` shows what is wrong with them".into()
+            }
+        };
+        format!("module {}, {}: {kind}", self.module, self.callback)
+    }
+}
+
 /// An entry point of the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Callback {
@@ -70,4 +88,34 @@ pub enum FaultKind {
     /// The output does not follow the layout of the ABI, or breaks a limit.
     #[error("bad output: {0}\nwrite rows as docs/module-abi.md says, in the manifest's schema")]
     BadOutput(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_gave_is_not_in_what_is_told() {
+        let kinds = [
+            FaultKind::GaveUp(424_242),
+            FaultKind::BadPointer("424242 bytes at 424242".into()),
+            FaultKind::BadOutput("424242 rows".into()),
+        ];
+        for kind in kinds {
+            let fault = Fault {
+                module: "ab".repeat(32),
+                callback: Callback::Store,
+                kind,
+            };
+            let told = fault.without_numbers();
+            assert!(
+                fault.to_string().contains("424242") && !told.contains("424242"),
+                "{told}"
+            );
+            assert!(
+                told.starts_with("module abab") && told.lines().count() == 2,
+                "{told}"
+            );
+        }
+    }
 }

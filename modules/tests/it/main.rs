@@ -11,6 +11,7 @@ mod hostile;
 mod intervals;
 mod kit;
 mod oracle;
+mod requested;
 mod standard;
 mod support;
 mod torture;

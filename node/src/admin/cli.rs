@@ -13,7 +13,9 @@ use como_policies::{AccessLevel, SystemMode};
 use super::init::{InitOptions, NewSource};
 use super::partners::{Grant, Standing};
 use super::trace::{self, TraceCommand};
-use super::{AdminError, AdminNode, State, check, developers, endorse, init, keys, partners, revocations};
+use super::{
+    AdminError, AdminNode, State, check, developers, endorse, init, keys, partners, reload, revocations,
+};
 use crate::config::SpiffeId;
 use crate::registry::RegistryName;
 
@@ -48,6 +50,12 @@ pub enum AdminCommand {
         /// The node's folder, or its configuration file
         #[arg(default_value = ".")]
         node: PathBuf,
+    },
+    /// Have a running node read configuration, policies and registry again
+    Reload {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArgument,
     },
     /// Who may ask
     #[command(subcommand)]
@@ -355,6 +363,7 @@ fn answer(command: AdminCommand) -> Result<(String, ExitCode), AdminError> {
                 },
             ))
         }
+        AdminCommand::Reload { node } => done(reload::reload(node.path())?),
         AdminCommand::Partner(command) => done(partner(command)?),
         AdminCommand::Developer(command) => done(developer(command)?),
         AdminCommand::Endorse {

@@ -1,4 +1,4 @@
-//! The operator's commands that change, check or read a node's files: `init`, `check`, `partner`, `developer`,
+//! The operator's commands that change, check or read a node's files: `init`, `check`, `reload`, `partner`, `developer`,
 //! `endorse`, `withdraw`, `revocations`, `keys`, `trace`.
 //!
 //! Every change is an event in the audit log, and a running supervisor is told by SIGHUP. Must never
@@ -18,6 +18,7 @@ mod node;
 mod offloads;
 mod orders;
 mod partners;
+mod reload;
 mod revocations;
 mod secret;
 #[cfg(test)]

@@ -97,7 +97,7 @@ impl Live {
             Feed::Passed { .. } | Feed::Rows { .. } | Feed::End => Ok(()),
         };
         self.count(out);
-        taken.map_err(|fault| fault.to_string())
+        taken.map_err(|fault| fault.without_numbers())
     }
 
     /// Ends the module; what is open comes out as an interrupted interval.
@@ -106,7 +106,10 @@ impl Live {
         if let Some(runner) = self.runner.take() {
             match runner.finish(end_ns, &mut |rows| out.push(rows)) {
                 Ok(usage) => self.last = Some(usage),
-                Err(fault) => tracing::warn!(instance = self.id, "module failed at its end: {fault}"),
+                Err(fault) => {
+                    let what = fault.without_numbers();
+                    tracing::warn!(instance = self.id, "module failed at its end: {what}");
+                }
             }
         }
         self.count(&out);

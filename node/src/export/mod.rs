@@ -64,6 +64,7 @@ pub fn run(control: LinkSender, commands: LinkReceiver) -> Result<(), ExportErro
         storage: 0,
         last_ns: 0,
         interrupted: false,
+        fresh: true,
         reported: Instant::now(),
     }
     .main_loop()
@@ -95,6 +96,8 @@ struct Export {
     last_ns: u64,
     /// Capture went away after `last_ns`; the next view tells until when.
     interrupted: bool,
+    /// No view came yet: what capture showed others before, nobody here has seen.
+    fresh: bool,
     /// When usage was last reported.
     reported: Instant,
 }
@@ -198,7 +201,13 @@ impl Export {
     fn start(&mut self, run: wire::module_run::Reader<'_>) -> Result<(), ExportError> {
         let id = run.get_instance();
         match Live::start(run) {
-            Ok(live) => self.live.push(live),
+            Ok(mut live) => {
+                // What came through here before it began, it has not seen, however late its beginning was fixed.
+                if self.last_ns > 0 {
+                    live.gap(0, self.last_ns.saturating_add(1));
+                }
+                self.live.push(live);
+            }
             Err(what) => self.report_fault(id, &what)?,
         }
         Ok(())
@@ -221,6 +230,10 @@ impl Export {
                     .iter_mut()
                     .for_each(|live| live.gap(from, first.max(self.last_ns).saturating_add(1)));
                 self.interrupted = false;
+            }
+            if let (true, Some(first)) = (self.fresh, first) {
+                self.live.iter_mut().for_each(|live| live.gap(0, first));
+                self.fresh = false;
             }
             self.last_ns = self
                 .last_ns

@@ -85,6 +85,7 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
         output.intervals(emitted)?;
     }
     let unsigned = output.finish()?;
+    let answering = unsigned.usage;
     control.send_bytes(
         &messages::up(|up| {
             let mut statement = up.init_statement();
@@ -101,9 +102,9 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
             to.set_packets(finished.packets);
             to.set_rows(finished.rows);
             to.set_bytes(finished.bytes);
-            to.set_fuel(usage.fuel);
-            to.set_wall_ns(usage.wall_ns);
-            to.set_memory_bytes(usage.memory_bytes);
+            to.set_fuel(usage.fuel + answering.fuel);
+            to.set_wall_ns(usage.wall_ns + answering.wall_ns);
+            to.set_memory_bytes(usage.memory_bytes + answering.memory_bytes);
         }),
         &[],
     )?;
@@ -295,7 +296,7 @@ fn await_signature(commands: &mut LinkReceiver) -> Result<Signature, RunnerError
 }
 
 fn fault(fault: como_modules::Fault) -> RunnerError {
-    RunnerError::Module(fault.to_string())
+    RunnerError::Module(fault.without_numbers())
 }
 
 fn unexpected() -> capnp::Error {

@@ -8,7 +8,7 @@ use como_dataset::{Batch, ColumnData, Completeness, DatasetWriter, Gap, Header, 
 use como_keys::sealing::Recipient;
 use como_keys::signing::Signature;
 use como_modules::merge::MergeError;
-use como_modules::{Answer, IntervalRows};
+use como_modules::{Answer, IntervalRows, Usage};
 use como_policies::Window;
 
 use super::RunnerError;
@@ -27,6 +27,8 @@ pub(super) struct Output {
 /// A dataset that lacks only the node's signature.
 pub(super) struct Written {
     pub statement: Unsigned,
+    /// What the module's `merge` and `load` used.
+    pub usage: Usage,
     file: File,
     packets: u64,
     rows: u64,
@@ -156,11 +158,13 @@ impl Output {
                 .into_iter()
                 .try_for_each(|interval| self.interval(interval))?;
         }
+        let usage = self.answer.as_ref().map(Answer::usage).unwrap_or_default();
         let (packets, rows) = (self.end.packets, self.end.rows);
         let (statement, buffer) = self.writer.finish(&self.end)?;
         let file = buffer.into_inner().map_err(|e| e.into_error())?;
         Ok(Written {
             statement,
+            usage,
             file,
             packets,
             rows,
@@ -171,7 +175,7 @@ impl Output {
 /// A guest's fault is its module's; everything else was asked for.
 fn of_answer(error: MergeError) -> RunnerError {
     match error {
-        MergeError::Fault(fault) => RunnerError::Module(fault.to_string()),
+        MergeError::Fault(fault) => RunnerError::Module(fault.without_numbers()),
         other => RunnerError::Answer(other),
     }
 }

@@ -105,11 +105,12 @@ impl Accounts {
         account.live = account.live.plus(usage);
     }
 
-    /// A query ended.
-    pub fn add_query(&mut self, hash: &[u8; 32], usage: Usage) {
+    /// A query ended; `ran` tells whether it was computed over the past trace. From records, only the module's `merge` and
+    /// `load` had something to do.
+    pub fn add_query(&mut self, hash: &[u8; 32], usage: Usage, ran: bool) {
         let account = self.0.entry(*hash).or_default();
         account.on_demand = account.on_demand.plus(usage);
-        account.queries += 1;
+        account.queries += u64::from(ran);
     }
 }
 
@@ -129,7 +130,7 @@ mod tests {
         let mut accounts = Accounts::default();
         accounts.add_live(&[1; 32], one);
         accounts.add_live(&[1; 32], later.since(one));
-        accounts.add_query(&[1; 32], one);
+        accounts.add_query(&[1; 32], one, true);
         let account = accounts.of(&[1; 32]);
         assert_eq!(
             (account.live.packets, account.live.fuel, account.live.memory_bytes),

@@ -77,6 +77,26 @@ impl Supervisor {
         }
     }
 
+    /// What the policy would answer now; nothing is done by it, and nothing logged.
+    pub(super) fn would_allow(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: &Resource,
+        level: AccessLevel,
+    ) -> bool {
+        let ask = Ask {
+            principal,
+            action,
+            resource,
+            level: Some(level),
+            window: None,
+            cost_bytes: 0,
+            now_ns: now_ns(),
+        };
+        self.policy.decide(&ask).is_allow()
+    }
+
     /// Filter texts name hosts: in the log only the operator, who holds the keyring, can read them.
     /// 16 hex digits of nonce, then ciphertext.
     fn seal_for_operator(&self, filter: &str) -> String {

@@ -67,6 +67,8 @@ pub use metrics::metrics_table;
 
 /// How often time-driven work is looked at.
 const TICK: Duration = Duration::from_millis(200);
+/// How often rules that depend on the time of day are asked about what runs.
+const SETTLE_EVERY: Duration = Duration::from_secs(10);
 /// How long roles may take to drain and seal after SIGTERM, before they are killed.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -142,6 +144,8 @@ pub(crate) struct Supervisor {
     /// The sealing epoch that capture last asked for.
     capture_epoch: Option<u32>,
     started: Instant,
+    /// When rules that depend on the time of day were last asked.
+    settled: Instant,
     stopping: Option<Instant>,
     failure: Option<String>,
     /// Files that are brought in, where that is what this run is for.
@@ -198,6 +202,7 @@ impl Supervisor {
             roles: reports::Reports::default(),
             capture_epoch: None,
             started: Instant::now(),
+            settled: Instant::now(),
             stopping: None,
             failure: None,
             import: None,
@@ -252,6 +257,10 @@ impl Supervisor {
                 self.restart_due_roles();
                 if self.import.is_none() {
                     self.settle_expired();
+                    if self.settled.elapsed() >= SETTLE_EVERY {
+                        self.settled = Instant::now();
+                        self.settle_by_time();
+                    }
                     self.advance_jobs();
                 }
             }

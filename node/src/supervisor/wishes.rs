@@ -204,6 +204,45 @@ impl Supervisor {
         for hash in hashes {
             self.settle(&hash, "nobody wants it any more");
         }
+        // A run for one future window stands and falls with its query.
+        let ends = self.live.iter().any(|(_, run)| {
+            let module = self.modules.get(&run.what.hash);
+            run.window.is_some() && module.is_none_or(|module| self.may_be_run(module).is_err())
+        });
+        if ends {
+            self.decide_jobs_again();
+        }
+    }
+
+    /// Rules may depend on the time of day: what would be decided otherwise by now is settled anew.
+    pub(super) fn settle_by_time(&mut self) {
+        let differs = |hash: &[u8; 32], module: &Installed| {
+            let wishes = module.state.runs.iter().filter(|wish| !wish.paused);
+            let mut wanted = wishes.filter_map(|wish| computation(*hash, module, wish).ok());
+            wanted.any(|what| self.live.lasting(&what).is_some() != self.anybody_may(hash, module, &what))
+        };
+        let changed = self.modules.iter().filter(|(hash, module)| differs(hash, module));
+        let hashes: Vec<[u8; 32]> = changed.map(|(hash, _)| *hash).collect();
+        for hash in hashes {
+            self.settle(&hash, "nobody wants it any more");
+        }
+    }
+
+    fn anybody_may(&self, hash: &[u8; 32], module: &Installed, what: &Computation) -> bool {
+        let wishes = module.state.runs.iter().filter(|wish| !wish.paused);
+        let mut same =
+            wishes.filter(|wish| computation(*hash, module, wish).is_ok_and(|other| other == *what));
+        same.any(|wish| self.would_run(module, wish))
+    }
+
+    fn would_run(&self, module: &Installed, wish: &Wish) -> bool {
+        let now = self.may_be_run(module).and_then(|()| wish.not_expired(now_ns()));
+        let Ok(principal) = now.and_then(|()| self.developer_or_partner(&wish.started_by)) else {
+            return false;
+        };
+        let facts = self.module_facts(module, &wish.arguments, true);
+        let level = facts.output_level;
+        self.would_allow(&principal, Action::StartModule, &Resource::Module(facts), level)
     }
 
     /// Somebody asked with a certificate that is valid for longer: what was started with the old one goes on.
@@ -230,7 +269,8 @@ impl Supervisor {
         let principal = self.developer_or_partner(&wish.started_by)?;
         let facts = self.module_facts(module, &wish.arguments, true);
         let about = Circumstances {
-            level: Some(facts.level),
+            // What its records show; for what it reads there are guards of their own.
+            level: Some(facts.output_level),
             ..Circumstances::default()
         };
         self.decide(&principal, Action::StartModule, &Resource::Module(facts), about)

@@ -78,6 +78,25 @@ fn what_is_no_longer_allowed_stops_with_its_reason_and_begins_again_where_it_may
     node.reload();
     started(&node, "traffic");
 
+    // A rule that depends on time ends what runs without anybody doing anything.
+    let until = now_ns() + 6 * SECOND;
+    let forbid = format!(
+        "@id(\"evening\")\n@rule(\"Not at this time of day.\")\n\
+         forbid (principal, action == Como::Action::\"startModule\", resource is Como::Module)\n\
+         when {{ context.nowNs > {until} }};\n"
+    );
+    std::fs::write(&rules, [shipped, &forbid].join("\n")).expect("written");
+    site.operator(&["reload"]);
+    assert_eq!(runs(&node.status(), "traffic"), 1);
+    stopped(&node, "traffic", "Not at this time of day.");
+    std::fs::write(&rules, "permit (").expect("written");
+    let folder = node.folder.display().to_string();
+    let refused = site.admin(&["reload", "--node", &folder]);
+    assert!(!refused.status.success(), "a set that does not parse is not sent");
+    std::fs::write(&rules, shipped).expect("written");
+    site.operator(&["reload"]);
+    started(&node, "traffic");
+
     // A rule on stopping.
     let forbid = "@id(\"hold\")\n@rule(\"Runs stay.\")\n\
                   forbid (principal, action in Como::Action::\"steer\", resource is Como::Module);\n";
@@ -103,6 +122,21 @@ fn what_is_no_longer_allowed_stops_with_its_reason_and_begins_again_where_it_may
     stopped(&node, "traffic", "You are suspended");
     site.operator(&["partner", "resume", "eve"]);
     started(&node, "traffic");
+
+    // Its faults, of which the third black-lists the code: also where it ran without one.
+    let trapper = Guest {
+        name: "trapper",
+        update: "unreachable",
+        ..Guest::default()
+    };
+    dev.submit_file(&trapper.signed_by(&dev)).ok();
+    // The source is at its end: this one never sees a packet.
+    eve.como(&["module", "start", "trapper"]).ok();
+    started(&node, "trapper");
+    for _ in 0..3 {
+        eve.query("trapper", &["--all", "--fresh"], "never.como").exits(8);
+    }
+    stopped(&node, "trapper", "on the black list");
 
     // An endorsement.
     let dns = hash_of(&dev.submit("dns").ok().json());

@@ -72,6 +72,13 @@ fn intervals(ops: &Person, module: &str) -> u64 {
     run.map_or(0, |run| run["usage"]["intervals"].as_u64().unwrap_or(0))
 }
 
+/// Waits until packets of this time came.
+fn packets_until(node: &Node, time_ns: u64) {
+    node.until("packets come", |status| {
+        status["capture"]["now_ns"].as_u64() > Some(time_ns)
+    });
+}
+
 fn names(list: &Value) -> Vec<&str> {
     let list = list.as_array().expect("a list");
     list.iter()
@@ -90,9 +97,7 @@ fn what_a_paused_module_misses_is_marked_and_computed_from_the_past_trace() {
         dev.submit("traffic").ok();
         ops.como(&["module", "start", "traffic"]).ok();
     });
-    wait_for("some intervals are over", || {
-        (intervals(&ops, "traffic") >= 4).then_some(())
-    });
+    packets_until(&node, traffic.start_ns + 5 * SECOND);
 
     // Who started nothing pauses nothing.
     ann.como(&["module", "pause", "traffic"]).exits(7);
@@ -108,9 +113,7 @@ fn what_a_paused_module_misses_is_marked_and_computed_from_the_past_trace() {
     node.until("export ends with its last module", |_| {
         !node.roles().iter().any(|(role, _)| role == "export")
     });
-    node.until("packets go by", |status| {
-        status["capture"]["now_ns"].as_u64() > Some(paused_ns + 4 * SECOND)
-    });
+    packets_until(&node, paused_ns + 4 * SECOND);
 
     // The developer may let it go on as well.
     let told = dev.como(&["--json", "module", "resume", "traffic"]).ok().json();
@@ -160,20 +163,15 @@ fn a_killed_export_loses_no_stored_record_and_what_it_missed_is_computed() {
     let dev = site.developer("dev", "anonymized");
     let ops = site.partner("ops", "anonymized", true);
     // Two without pseudonyms share a process; one with them has another.
-    let modules = ["traffic", "topports", "topaddr"];
+    let modules = ["traffic", "protocol", "topaddr"];
     let node = replay_for(&mut site, &traffic, |_| {
         for module in modules {
             dev.submit(module).ok();
             ops.como(&["module", "start", module]).ok();
         }
     });
-    wait_for("some intervals are over", || {
-        modules
-            .iter()
-            .all(|module| intervals(&ops, module) >= 5)
-            .then_some(())
-    });
-    let first = (traffic.start_ns / SECOND + 2) * SECOND;
+    packets_until(&node, traffic.start_ns + 10 * SECOND);
+    let first = (traffic.start_ns / SECOND + 5) * SECOND;
     let killed_ns = node.catalog()["now_ns"].as_u64().expect("a time");
     let processes = node.status()["processes"].as_array().expect("a list").clone();
     let exports: Vec<u64> = processes
@@ -194,9 +192,23 @@ fn a_killed_export_loses_no_stored_record_and_what_it_missed_is_computed() {
     let stored_ns = killed_ns / SECOND * SECOND - 2 * SECOND;
     assert!(first < stored_ns, "it had stored something");
     let whole = |module: &str| is_recorded(&ops, module, first, end);
-    wait_for("the other process has all its records", || {
-        (whole("topaddr") != (whole("traffic") && whole("topports"))).then_some(())
+    wait_for("records reach the end", || {
+        let reached = |module: &&str| is_recorded(&ops, module, end - SECOND, end);
+        modules.iter().all(reached).then_some(())
     });
+    // Which of the two it was, the table of processes does not say.
+    let by_second = modules.map(|module| {
+        let seconds = (first..end).step_by(SECOND as usize);
+        let recorded = seconds.map(|from| is_recorded(&ops, module, from, from + SECOND));
+        recorded
+            .map(|recorded| if recorded { '+' } else { '-' })
+            .collect::<String>()
+    });
+    let (apart, together) = (whole("topaddr"), whole("traffic") && whole("protocol"));
+    assert_ne!(
+        apart, together,
+        "the other process has all its records: {by_second:?}"
+    );
     for module in modules {
         assert!(
             is_recorded(&ops, module, first, stored_ns),
@@ -210,6 +222,62 @@ fn a_killed_export_loses_no_stored_record_and_what_it_missed_is_computed() {
 }
 
 #[test]
+fn records_answer_alone_where_the_trace_is_gone_and_say_what_they_lack() {
+    let traffic = later(24_000, 24.0);
+    let mut site = Deployment::new()
+        .capture(500, 43)
+        .config_extra("[trace]\nretain = \"payload\"\nsegment_bytes = \"1 MiB\"\nring_bytes = \"4 MiB\"");
+    let dev = site.developer("dev", "anonymized");
+    let ops = site.partner("ops", "anonymized", true);
+    let node = replay_for(&mut site, &traffic, |_| {
+        dev.submit("traffic").ok();
+        ops.como(&["module", "start", "traffic"]).ok();
+    });
+    packets_until(&node, traffic.start_ns + 4 * SECOND);
+    ops.como(&["module", "pause", "traffic"]).ok();
+    let paused_ns = node.catalog()["now_ns"].as_u64().expect("a time") / SECOND * SECOND;
+    packets_until(&node, paused_ns + 2 * SECOND);
+    ops.como(&["module", "resume", "traffic"]).ok();
+    node.ingested();
+    let first = traffic.start_ns + 2 * SECOND;
+    let end = paused_ns + 6 * SECOND;
+    let coverage = wait_for("the trace is gone there", || {
+        let coverage = node.catalog()["coverage"].clone();
+        (coverage["from_ns"].as_u64() > Some(end)).then_some(coverage)
+    });
+    assert!(coverage["to_ns"].as_u64() > Some(end));
+    let asked = window(first, end);
+    let asked = asked.each_ref().map(String::as_str);
+    let told = ops.query("traffic", &asked, "alone.como").ok().json();
+    assert_eq!(told["reused"], true);
+    let table = open_table(&ops, &ops.path("alone.como"));
+    let gaps = &table.header.gaps;
+    assert!(
+        gaps.iter().all(|gap| gap.cause == "not recorded") && gaps.len() == 1,
+        "{gaps:?}"
+    );
+    assert!(
+        gaps[0].from_ns <= paused_ns && gaps[0].to_ns >= paused_ns + 2 * SECOND,
+        "{gaps:?}"
+    );
+    let real = look_at(&traffic);
+    let lacks = |ts_ns: u64| (gaps[0].from_ns..gaps[0].to_ns).contains(&ts_ns);
+    let told = |ts_ns: u64| (first..end).contains(&ts_ns) && !lacks(ts_ns);
+    let expected = real.iter().filter(|seen| told(seen.ts_ns)).count();
+    assert_eq!(table.sum("packets"), expected as i128);
+    // Nothing was recorded with the asker's own filter, nor of another module.
+    ops.query(
+        "traffic",
+        &[&asked[..], &["--filter", "udp"]].concat(),
+        "never.como",
+    )
+    .exits(7);
+    ops.query("traffic", &[&asked[..], &["--fresh"]].concat(), "never.como")
+        .exits(7);
+    node.stop();
+}
+
+#[test]
 fn intervals_of_which_packets_were_shed_are_computed_from_the_past_trace() {
     let traffic = later(60_000, 16.0);
     let mut site = Deployment::new().capture(500, 33);
@@ -219,7 +287,7 @@ fn intervals_of_which_packets_were_shed_are_computed_from_the_past_trace() {
         dev.submit("traffic").ok();
         ops.como(&["module", "start", "traffic"]).ok();
     });
-    wait_for("it runs", || (intervals(&ops, "traffic") >= 2).then_some(()));
+    packets_until(&node, traffic.start_ns + 3 * SECOND);
     let export = Pid::from_raw(node.role("export").expect("it runs") as i32);
     kill(export, Signal::SIGSTOP).expect("it is there");
     let status = node.until("views are shed", |status| status["capture"]["shed"] != 0);

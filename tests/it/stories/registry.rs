@@ -73,12 +73,7 @@ fn a_restart_keeps_everything_and_the_audit_log_has_it() {
     site.operator(&["partner", "suspend", "bad"]);
     site.operator(&["developer", "revoke", "gone"]);
     wait_for("all of it is known", || {
-        (low.query("pattern-search", &["--all", "--level", "coarse"], "search.como")
-            .code
-            == 0
-            && bad.como(&["status"]).code != 0
-            && gone.como(&["module", "list"]).code != 0)
-            .then_some(())
+        (bad.como(&["status"]).code != 0 && gone.como(&["module", "list"]).code != 0).then_some(())
     });
     ann.query("traffic", &["--all"], "kept.como").ok();
 
@@ -192,7 +187,7 @@ fn holds(
     assert_eq!(status["paused_modules"][0]["name"], "topaddr");
     assert_eq!(status["paused_modules"][0]["arguments"], json!({ "k": 3 }));
     ann.query("protocol", &["--all"], "never.como")
-        .refused(7, "revoked");
+        .refused(7, "no module `protocol`");
     ann.query("flowcount", &["--all"], "never.como")
         .refused(7, "list number 1");
     ann.query("trapper", &["--all"], "never.como")

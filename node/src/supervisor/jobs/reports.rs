@@ -90,10 +90,9 @@ impl Supervisor {
                 job.totals.packets = finished.get_packets();
                 job.totals.rows = finished.get_rows();
                 job.progress.0 = job.progress.1;
-                if let Work::Query { hash, .. } = job.work
-                    && !job.reused
-                {
-                    self.accounts.add_query(&hash, Usage::of_query(finished));
+                if let Work::Query { hash, .. } = job.work {
+                    self.accounts
+                        .add_query(&hash, Usage::of_query(finished), !job.reused);
                 }
                 self.end_job(&id, State::Done, "", "");
             }
