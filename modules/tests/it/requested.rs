@@ -26,7 +26,10 @@ fn planted() -> View {
     let mut columns = Columns::default();
     for column in Column::ALL {
         let byte = if *column == Column::TsNs { 0 } else { PLANTED };
-        assert!(columns.read_le(*column, &vec![byte; column.width()]), "{column:?}");
+        assert!(
+            columns.read_le(*column, &vec![byte; column.width()]),
+            "{column:?}"
+        );
     }
     let mut frames = Frames::default();
     assert!(frames.push(&[PLANTED; 100]));
@@ -65,5 +68,8 @@ fn a_guest_sees_the_columns_that_it_requested_and_no_byte_of_another() {
         assert_eq!(found(vec![*column], false), column.width() as u64, "{column:?}");
     }
     assert_eq!(found(vec![Column::TsNs], false), 0);
-    assert!(found(vec![Column::TsNs], true) >= 100, "frames are asked for apart");
+    assert!(
+        found(vec![Column::TsNs], true) >= 100,
+        "frames are asked for apart"
+    );
 }

@@ -1,12 +1,14 @@
-//! The bare loop that reading the trace is measured against: the same header and payload bytes, opened and decompressed on
-//! all cores, and nothing done with them. Must never be given less work than a reader has.
+//! The bare loops that the trace is measured against: the same header and payload bytes, compressed and sealed on one core,
+//! or opened and decompressed on all, and nothing else done with them. Must never be given less work than the trace has.
 
 use std::hint::black_box;
+use std::mem;
 
 use como_anonymize::dissect;
 use como_keys::aead::{BlockCipher, DataKey};
 
 use super::Bench;
+use super::anonymize::timed;
 use crate::measure::Cost;
 
 /// Captured bytes of one block.
@@ -27,37 +29,14 @@ pub struct Bare {
 impl Bare {
     /// Compresses and seals the start of the trace, headers and the rest of each block apart.
     pub fn prepare(bench: &Bench) -> Result<Self, String> {
-        let packets = bench.trace.load(SAMPLE_PACKETS)?;
-        let mut bare = Self {
-            cipher: DataKey::generate().cipher(),
-            pieces: Vec::new(),
-            bytes: 0,
-        };
-        let (mut headers, mut rest) = (Vec::new(), Vec::new());
-        for data in packets.iter() {
-            let (head, tail) = data.split_at(dissect(packets.link, data).header_len.min(data.len()));
-            headers.extend_from_slice(head);
-            rest.extend_from_slice(tail);
-            if headers.len() + rest.len() >= BLOCK_BYTES {
-                bare.seal(&mut headers);
-                bare.seal(&mut rest);
-            }
-            if bare.bytes >= SAMPLE_BYTES {
-                break;
-            }
-        }
-        bare.seal(&mut headers);
-        bare.seal(&mut rest);
-        Ok(bare)
-    }
-
-    fn seal(&mut self, plain: &mut Vec<u8>) {
-        let mut sealed = lz4_flex::block::compress(plain);
-        self.cipher
-            .seal(self.pieces.len() as u64, false, &[], &mut sealed);
-        self.bytes += plain.len();
-        self.pieces.push((sealed, plain.len()));
-        plain.clear();
+        let plain = Plain::of(bench)?;
+        let cipher = DataKey::generate().cipher();
+        let seal = |(number, piece): (usize, &Vec<u8>)| (sealed(&cipher, number, piece), piece.len());
+        Ok(Self {
+            pieces: plain.pieces.iter().enumerate().map(seal).collect(),
+            bytes: plain.pieces.iter().map(Vec::len).sum(),
+            cipher,
+        })
     }
 
     /// Opens everything once.
@@ -90,4 +69,50 @@ impl Bare {
             cpu_s: wall_s * workers as f64,
         })
     }
+}
+
+/// Headers, and the rest, of each block of the start of the trace.
+pub struct Plain {
+    pieces: Vec<Vec<u8>>,
+    /// Packets in them.
+    pub packets: usize,
+}
+
+impl Plain {
+    pub fn of(bench: &Bench) -> Result<Self, String> {
+        let loaded = bench.trace.load(SAMPLE_PACKETS)?;
+        let (mut pieces, mut packets, mut bytes) = (Vec::new(), 0, 0);
+        let (mut headers, mut rest) = (Vec::new(), Vec::new());
+        for data in loaded.iter() {
+            let (head, tail) = data.split_at(dissect(loaded.link, data).header_len.min(data.len()));
+            headers.extend_from_slice(head);
+            rest.extend_from_slice(tail);
+            packets += 1;
+            bytes += data.len();
+            if headers.len() + rest.len() >= BLOCK_BYTES {
+                pieces.extend([mem::take(&mut headers), mem::take(&mut rest)]);
+            }
+            if bytes >= SAMPLE_BYTES {
+                break;
+            }
+        }
+        pieces.extend([headers, rest]);
+        Ok(Self { pieces, packets })
+    }
+
+    /// Compresses and seals everything once, on one core.
+    pub fn seal(&self) -> Cost {
+        let cipher = DataKey::generate().cipher();
+        timed(|| {
+            for (number, piece) in self.pieces.iter().enumerate() {
+                black_box(sealed(&cipher, number, piece));
+            }
+        })
+    }
+}
+
+fn sealed(cipher: &BlockCipher, number: usize, plain: &[u8]) -> Vec<u8> {
+    let mut sealed = lz4_flex::block::compress(plain);
+    cipher.seal(number as u64, false, &[], &mut sealed);
+    sealed
 }

@@ -1,10 +1,12 @@
-//! A capture file into the sealed trace, with no module and with five. Must count every process of the node.
+//! A capture file into the sealed trace: every section of it, with no module; and with five, what is kept by default. Must
+//! count every process of the node.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use como_tests::trial::{self, Node, Person, program};
 
+use super::bare::Plain;
 use super::{Bench, fresh_folder, modules};
 use crate::measure::{Cost, Side, command, in_turn};
 use crate::peers;
@@ -12,8 +14,8 @@ use crate::row::{Aim, Peer, Row};
 
 /// Names of these rows.
 pub const NAMES: &[&str] = &[
-    "file ingest, no module",
-    "file ingest, no module, cores",
+    "file ingest, all sections",
+    "file ingest, all sections, cores",
     "file ingest, 5 modules",
     "file ingest, 5 modules, cores",
 ];
@@ -28,16 +30,23 @@ const AIM_CORE_NS_PER_PACKET: f64 = 800.0;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub fn rows(bench: &Bench) -> Vec<Row> {
+    let bare = Plain::of(bench);
     let by_role = [RefCell::default(), RefCell::default()];
     let sides: Vec<Side<'_>> = vec![
-        Box::new(|| ingest(bench, &[], &by_role[0])),
-        Box::new(|| ingest(bench, &modules::STANDARD, &by_role[1])),
+        Box::new(|| ingest(bench, Kept::Everything, &[], &by_role[0])),
+        Box::new(|| ingest(bench, Kept::Default, &modules::STANDARD, &by_role[1])),
         Box::new(|| peers::tcpdump_copy(&bench.trace.path, &bench.scratch)),
+        Box::new(|| Ok(bare.as_ref().map_err(Clone::clone)?.seal())),
     ];
-    let [plain, with_modules, tcpdump] = in_turn(bench.rounds, sides)
+    let [plain, with_modules, tcpdump, sealing] = in_turn(bench.rounds, sides)
         .try_into()
-        .expect("three sides, three costs");
+        .expect("four sides, four costs");
     let packets = bench.trace.packets as f64;
+    let sealed = bare.as_ref().map_or(1, |bare| bare.packets) as f64;
+    let bare_loop = Some(Peer {
+        name: "bare loop: compress, seal",
+        figure: sealing.map(|cost| cost.cpu_s * 1e9 / sealed),
+    });
     let rate = |cost: &Result<Cost, String>| cost.clone().map(|cost| packets / cost.wall_s);
     let cores = |cost: &Result<Cost, String>| cost.clone().map(|cost| cost.cpu_s * 1e9 / packets);
     let peer = |figure| {
@@ -63,14 +72,17 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
             Aim::AtLeast(AIM_PACKETS_PER_S),
             "the original CoMo does 151-311 k, trace only, nothing sealed",
         ),
-        row(
-            NAMES[1],
-            cores(&plain),
-            "core-ns/packet",
-            cores(&tcpdump),
-            Aim::AtMost(AIM_CORE_NS_PER_PACKET),
-            &by_role[0].borrow(),
-        ),
+        Row {
+            peer: bare_loop,
+            ..row(
+                NAMES[1],
+                cores(&plain),
+                "core-ns/packet",
+                cores(&tcpdump),
+                Aim::AtMost(AIM_CORE_NS_PER_PACKET),
+                &by_role[0].borrow(),
+            )
+        },
         row(
             NAMES[2],
             rate(&with_modules),
@@ -90,11 +102,23 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
     ]
 }
 
+/// What of packets goes into the trace.
+#[derive(Clone, Copy, PartialEq)]
+enum Kept {
+    /// Anonymized view and headers.
+    Default,
+    /// The payload too.
+    Everything,
+}
+
 /// One run: a new node, from its start with the capture to the last acknowledgement. Leaves in `by_role`
 /// what each process used.
-fn ingest(bench: &Bench, names: &[&str], by_role: &RefCell<String>) -> trial::Result<Cost> {
+fn ingest(bench: &Bench, kept: Kept, names: &[&str], by_role: &RefCell<String>) -> trial::Result<Cost> {
     let folder = fresh_folder(&bench.scratch, "ingest")?;
     let mut node = Node::init(&folder.join("node"), &bench.trace.path)?;
+    if kept == Kept::Everything {
+        node.retain_payload()?;
+    }
     let operator = Person::create(&folder, "observatory", "alice")?;
     node.add_partner(&operator, "bench", "payload")?;
     let client = operator.client()?;
