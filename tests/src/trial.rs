@@ -78,10 +78,18 @@ impl Node {
 
     /// The same in another mode: `public`, `restricted` or `private`.
     pub fn init_as(folder: &Path, capture: &Path, mode: &str) -> Result<Self> {
+        Self::init_with(folder, &format!("file:{}", capture.display()), mode)
+    }
+
+    /// A node that captures on an interface, restricted mode.
+    pub fn init_live(folder: &Path, interface: &str) -> Result<Self> {
+        Self::init_with(folder, &format!("live:{interface}"), "restricted")
+    }
+
+    fn init_with(folder: &Path, source: &str, mode: &str) -> Result<Self> {
         let site = Site::new(folder);
         let name = format!("spiffe://{DOMAIN}/observatory/node");
-        let source = format!("file:{}", capture.display());
-        site.init(&name, mode, &source, free_port()?)?;
+        site.init(&name, mode, source, free_port()?)?;
         Ok(Self {
             folder: folder.to_owned(),
             site,

@@ -3,6 +3,7 @@
 //! Owns the frame: a row per figure, ours and the peer's measured in turn on the same file. Must never be
 //! part of the tests: a figure depends on the machine, a test must not.
 
+mod live;
 mod measure;
 mod peers;
 mod report;

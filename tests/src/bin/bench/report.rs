@@ -53,8 +53,14 @@ pub fn print(rows: &[Row]) {
             println!("  {}: {reason}", row.name);
         }
     }
-    let short = rows.iter().filter(|row| !row.is_ok()).count();
-    println!("\n{} rows, {} ok, {short} short", rows.len(), rows.len() - short);
+    let with = |verdict| rows.iter().filter(|row| row.verdict() == verdict).count();
+    println!(
+        "\n{} rows, {} ok, {} short, {} void",
+        rows.len(),
+        with("ok"),
+        with("short"),
+        with("void")
+    );
 }
 
 fn cells(row: &Row) -> [String; 8] {

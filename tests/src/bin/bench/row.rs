@@ -27,6 +27,8 @@ pub enum Aim {
     RatioAtMost(f64),
     /// Ours against the peer's.
     RatioAtLeast(f64),
+    /// Nothing: what should have been measured was not reached, by nobody's fault among the two sides.
+    Void,
 }
 
 /// One figure.
@@ -59,6 +61,7 @@ impl Row {
         let Ok(ours) = self.ours else { return false };
         match self.aim {
             Aim::Report => true,
+            Aim::Void => false,
             Aim::AtLeast(aim) => ours >= aim,
             Aim::AtMost(aim) => ours <= aim,
             Aim::RatioAtMost(aim) => self.ratio().is_some_and(|ratio| ratio <= aim),
@@ -66,9 +69,13 @@ impl Row {
         }
     }
 
-    /// `ok` or `short`.
+    /// `ok`, `short` or `void`.
     pub fn verdict(&self) -> &'static str {
-        if self.is_ok() { "ok" } else { "short" }
+        match self.aim {
+            Aim::Void => "void",
+            _ if self.is_ok() => "ok",
+            _ => "short",
+        }
     }
 
     /// Why a side has no figure.
@@ -102,6 +109,7 @@ impl std::fmt::Display for Aim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Report => write!(f, "report"),
+            Self::Void => write!(f, "-"),
             Self::AtLeast(aim) => write!(f, ">= {}", human(*aim)),
             Self::AtMost(aim) => write!(f, "<= {}", human(*aim)),
             Self::RatioAtMost(aim) => write!(f, "<= {aim}x peer"),

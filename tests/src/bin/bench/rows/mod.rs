@@ -6,9 +6,9 @@ mod archive;
 mod bare;
 mod cipher;
 mod ingest;
-mod modules;
+mod live;
+pub mod modules;
 mod native;
-mod pending;
 mod retrieval;
 
 use std::path::{Path, PathBuf};
@@ -34,10 +34,10 @@ const GROUPS: &[Group] = &[
     (ingest::NAMES, ingest::rows),
     (archive::NAMES, archive::rows),
     (retrieval::NAMES, retrieval::rows),
+    (live::NAMES, live::rows),
     (cipher::NAMES, cipher::rows),
     (anonymize::NAMES, anonymize::rows),
     (modules::NAMES, modules::rows),
-    (pending::NAMES, pending::rows),
 ];
 
 /// Measures every group that has a row whose name contains `only`, and gives those rows.
@@ -53,7 +53,7 @@ pub fn all(bench: &Bench, only: &str) -> Vec<Row> {
 }
 
 /// An empty folder of its own for one run.
-fn fresh_folder(scratch: &Path, name: &str) -> Result<PathBuf, String> {
+pub fn fresh_folder(scratch: &Path, name: &str) -> Result<PathBuf, String> {
     let folder = scratch.join(name);
     let emptied = match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
