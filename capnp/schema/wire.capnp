@@ -24,6 +24,7 @@ struct Down {
     startModule  @14 :ModuleRun;      # export
     stopModule   @15 :UInt64;         # export: instance id
     trust        @16 :Trust;          # query: new roots and revocation lists
+    allowance    @17 :UInt64;         # reader: bytes/s of the trace that it may read from now on; all ones: any
   }
 }
 
@@ -122,6 +123,8 @@ struct Subscription {
   keys     @3 :List(AudienceKey);
   columns  @4 :Data;                 # ids of the columns that are looked at, a byte each; sent again when they change
   frames   @5 :Bool;                 # whether the frames are looked at
+  sample   @6 :UInt32;               # one packet in so many is shown, with that weight; 0 as 1: all
+  sampleAtMost @7 :UInt32;           # to which it may grow while the consumer does not keep up
 }
 
 struct CaptureReport {
@@ -141,6 +144,8 @@ struct CaptureReport {
   denied      @13 :UInt64;  # packets without a view below `payload`
   views       @14 :List(UInt64); # live views that were made, by their level: 0 aggregate .. 4 payload
   viewsSent   @15 :UInt64;  # live views that went to consumers; more than were made where two share one
+  pressure    @16 :UInt16;  # how full the fullest of capture's queues is, per mille; a file has none, it waits
+  sampled     @17 :UInt32;  # live modules see one packet in so many: of their consumers the one that sees fewest; 1: all
 }
 
 struct Loss {
@@ -380,6 +385,7 @@ struct RecordGrant {
 struct Progress {
   done  @0 :UInt64;  # bytes of segments read
   total @1 :UInt64;
+  pausedNs @2 :UInt64;  # how long its workers waited for their allowance so far
 }
 
 struct Finished {
@@ -392,6 +398,7 @@ struct Finished {
   fuel      @6 :UInt64; # runner of a module: what it used
   wallNs    @7 :UInt64;
   memoryBytes @8 :UInt64;
+  pausedNs  @9 :UInt64; # reader: how long its workers waited for their allowance
 }
 
 # ---------------------------------------------------------------- runner

@@ -4,6 +4,7 @@
 //! never import each other; `roles.rs` alone names them all.
 
 pub mod admin;
+pub mod allowance;
 pub mod capture;
 pub mod config;
 pub mod export;

@@ -15,6 +15,7 @@ mod oracle;
 mod queries;
 mod records;
 mod registry;
+mod sampling;
 mod tools;
 mod trace;
 

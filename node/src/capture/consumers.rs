@@ -1,14 +1,15 @@
 //! Live consumers: one export process for each level and audience. Each gets views of exactly its level,
-//! made here, where the packets are; one that is slow loses views and is told so, and never holds up
-//! capture or another.
+//! made here, where the packets are; one that is slow is shown fewer packets where the operator allows that, else
+//! loses views and is told so, and never holds up capture or another.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use como_anonymize::bitmap::Bitmap;
 use como_anonymize::{Anonymizer, Column, Rekeying, View, coarse, view};
 use como_dataset::Gap;
 use como_keys::keyring::mapping_epoch;
@@ -16,11 +17,16 @@ use como_policies::AccessLevel;
 
 use super::hours::{Hour, LiveHours};
 use super::pipeline::{LiveBlock, Wanted};
+use super::sampling::{Chooser, Sampling};
 use crate::feed;
 use crate::link::{self, LinkSender};
+use crate::trace::PacketBatch;
 
 /// Encoded views that may wait for one consumer.
 const MAX_WAITING_VIEWS: usize = 32;
+/// A consumer with so many waiting is behind, and one with no more than so many is not.
+const CROWDED_VIEWS: usize = MAX_WAITING_VIEWS / 2;
+const CALM_VIEWS: usize = 2;
 /// An idle link's time goes on by the wall clock, after this.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -33,6 +39,7 @@ pub(super) enum Change {
     Subscribe {
         id: u32,
         key: ViewKey,
+        sampling: Sampling,
     },
     Connect {
         id: u32,
@@ -61,13 +68,21 @@ pub(super) struct ViewKey {
 
 struct Consumer {
     key: ViewKey,
-    queue: Option<SyncSender<Arc<Vec<u8>>>>,
+    sampling: Sampling,
+    queue: Option<Queue>,
     missed: Option<Gap>,
+}
+
+/// Encoded views on their way to a consumer.
+struct Queue {
+    views: SyncSender<Arc<Vec<u8>>>,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// Where changes are sent.
 pub(super) struct Consumers {
     changes: Sender<Change>,
+    sampled: Arc<AtomicU32>,
     counts: Arc<ViewCounts>,
 }
 
@@ -109,23 +124,36 @@ impl Consumers {
         let (changes, queue) = channel();
         let counts = Arc::new(ViewCounts::default());
         let counting = counts.clone();
+        let sampled = Arc::new(AtomicU32::new(1));
+        let told = sampled.clone();
         std::thread::spawn(move || {
             Serving {
                 consumers: BTreeMap::new(),
                 maps: BTreeMap::new(),
                 hours: None,
+                chooser: Chooser::default(),
+                sampled: told,
                 wanted,
                 live,
                 counts: counting,
             }
             .run(&blocks, &queue);
         });
-        Self { changes, counts }
+        Self {
+            changes,
+            sampled,
+            counts,
+        }
     }
 
     /// What was done so far.
     pub fn counts(&self) -> &ViewCounts {
         &self.counts
+    }
+
+    /// Of all consumers, the one that is shown fewest packets gets one in so many.
+    pub fn sampled(&self) -> u32 {
+        self.sampled.load(Ordering::Relaxed)
     }
 
     /// Applies a change before the next block.
@@ -139,6 +167,8 @@ struct Serving {
     maps: BTreeMap<(String, u32), Arc<Anonymizer>>,
     /// Kept while a consumer at `coarse` is there.
     hours: Option<LiveHours>,
+    chooser: Chooser,
+    sampled: Arc<AtomicU32>,
     wanted: Wanted,
     live: bool,
     counts: Arc<ViewCounts>,
@@ -167,16 +197,18 @@ impl Serving {
 
     fn apply(&mut self, change: Change) {
         match change {
-            Change::Subscribe { id, key } => {
+            Change::Subscribe { id, key, sampling } => {
                 if key.level <= AccessLevel::Coarse {
                     self.hours.get_or_insert_default();
                 }
                 let consumer = self.consumers.entry(id).or_insert_with(|| Consumer {
                     key: key.clone(),
+                    sampling: sampling.clone(),
                     queue: None,
                     missed: None,
                 });
                 consumer.key = key;
+                consumer.sampling.rebound(&sampling);
             }
             Change::Connect { id, end } => {
                 if let (Some(consumer), Ok((sender, _))) =
@@ -208,7 +240,7 @@ impl Serving {
 
     /// Builds each view once, however many consumers share it.
     fn show(&mut self, block: &LiveBlock) {
-        let mut made: BTreeMap<ViewKey, Option<Arc<Vec<u8>>>> = BTreeMap::new();
+        let mut made: BTreeMap<(ViewKey, u32), Option<Arc<Vec<u8>>>> = BTreeMap::new();
         let span = span(&block.view);
         let of_packets = |c: &&mut Consumer| c.key.level > AccessLevel::Coarse;
         for consumer in self.consumers.values_mut().filter(of_packets) {
@@ -221,10 +253,13 @@ impl Serving {
                 };
                 consumer.missed = Some(merged(consumer.missed.take(), gap));
             }
-            let view = made.entry(consumer.key.clone()).or_insert_with_key(|key| {
-                self.counts.count_made(key.level);
-                view_for(key, block, &self.maps).map(Arc::new)
-            });
+            let view = made
+                .entry((consumer.key.clone(), consumer.sampling.one_in()))
+                .or_insert_with_key(|(key, one_in)| {
+                    self.counts.count_made(key.level);
+                    let sampled = sampled(block, *one_in, key.level, &mut self.chooser);
+                    view_for(key, sampled.as_ref().unwrap_or(block), &self.maps).map(Arc::new)
+                });
             let lost = || Gap {
                 from_ns: span.0,
                 to_ns: span.1.saturating_add(1),
@@ -235,7 +270,18 @@ impl Serving {
                 Some(bytes) => consumer.offer(bytes, lost, &self.counts),
                 None => consumer.missed = Some(merged(consumer.missed.take(), lost())),
             }
+            consumer.adapt();
         }
+        self.tell_sampling();
+    }
+
+    fn tell_sampling(&self) {
+        let packets = self
+            .consumers
+            .values()
+            .filter(|c| c.key.level > AccessLevel::Coarse);
+        let fewest = packets.map(|consumer| consumer.sampling.one_in()).max();
+        self.sampled.store(fewest.unwrap_or(1), Ordering::Relaxed);
     }
 
     /// Adds a block to the hour's flows; hours that are over go to the consumers at `coarse`.
@@ -278,7 +324,7 @@ impl Serving {
                 } else {
                     coarse::LATE_NS
                 };
-                let _ = queue.try_send(Arc::new(feed::encode_tick(now_ns.saturating_sub(behind_ns))));
+                let _ = queue.offer(Arc::new(feed::encode_tick(now_ns.saturating_sub(behind_ns))));
             }
         }
     }
@@ -305,12 +351,12 @@ impl Consumer {
             return;
         };
         if let Some(gap) = self.missed.take()
-            && queue.try_send(Arc::new(feed::encode_gap(&gap))).is_err()
+            && queue.offer(Arc::new(feed::encode_gap(&gap))).is_err()
         {
             self.missed = Some(merged(Some(gap), shed(counts, lost())));
             return;
         }
-        match queue.try_send(bytes.clone()) {
+        match queue.offer(bytes.clone()) {
             Ok(()) => {
                 counts.sent.fetch_add(1, Ordering::Relaxed);
             }
@@ -323,6 +369,67 @@ impl Consumer {
             }
         }
     }
+}
+
+impl Consumer {
+    /// Shows fewer packets from now on to one that is behind, and more to one that has not been for a while.
+    fn adapt(&mut self) {
+        let waiting = self
+            .queue
+            .as_ref()
+            .map_or(0, |queue| queue.waiting.load(Ordering::Relaxed));
+        if waiting >= CROWDED_VIEWS {
+            self.sampling.crowded();
+        } else if waiting <= CALM_VIEWS {
+            self.sampling.calm();
+        }
+    }
+}
+
+impl Queue {
+    fn offer(&self, bytes: Arc<Vec<u8>>) -> Result<(), TrySendError<Arc<Vec<u8>>>> {
+        // Before it is there: whoever takes it counts it off.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.views.try_send(bytes).inspect_err(|_| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
+}
+
+/// One packet in `one_in` of a block, each with that weight; `None`: all of them are shown.
+fn sampled(block: &LiveBlock, one_in: u32, level: AccessLevel, chooser: &mut Chooser) -> Option<LiveBlock> {
+    if one_in == 1 {
+        return None;
+    }
+    let chosen = chooser.choose(block.view.len(), one_in);
+    let mut view = block.view.select(&chosen);
+    for weight in &mut view.columns.weight {
+        *weight = weight.saturating_mul(one_in);
+    }
+    // The levels up to `anonymized` are made of the view alone.
+    let batch = match level > AccessLevel::Anonymized {
+        true => chosen_of(&block.batch, &chosen),
+        false => PacketBatch::default(),
+    };
+    Some(LiveBlock {
+        sequence: block.sequence,
+        source: block.source,
+        view: Arc::new(view),
+        batch: Arc::new(batch),
+        anonymizer: block.anonymizer.clone(),
+        shed_before: None,
+    })
+}
+
+fn chosen_of(batch: &PacketBatch, chosen: &Bitmap) -> PacketBatch {
+    let mut some = PacketBatch::default();
+    some.restart(batch.link, batch.first_packet);
+    for (row, packet) in batch.packets().enumerate() {
+        if chosen.get(row) {
+            some.push(packet.ts_ns, packet.wire_len, packet.data);
+        }
+    }
+    some
 }
 
 /// The view of a block that a consumer gets; `None`: its pseudonyms are not there.
@@ -340,6 +447,7 @@ fn view_for(
         // Looked up once, where the block was treated.
         view.columns.src_as.clone_from(&block.view.columns.src_as);
         view.columns.dst_as.clone_from(&block.view.columns.dst_as);
+        view.columns.weight.clone_from(&block.view.columns.weight);
         view
     };
     let encode = |view: &View| feed::encode_view(view, key.frames, Some(&key.columns));
@@ -410,14 +518,20 @@ fn merged(before: Option<Gap>, gap: Gap) -> Gap {
 }
 
 /// Writes to one consumer from a thread of its own: its link may block, capture must not.
-fn forward(mut sender: LinkSender) -> SyncSender<Arc<Vec<u8>>> {
+fn forward(mut sender: LinkSender) -> Queue {
     let (queue, views) = sync_channel::<Arc<Vec<u8>>>(MAX_WAITING_VIEWS);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let sent = waiting.clone();
     std::thread::spawn(move || {
         while let Ok(bytes) = views.recv() {
             if sender.send_bytes(&bytes, &[]).is_err() {
                 return;
             }
+            sent.fetch_sub(1, Ordering::Relaxed);
         }
     });
-    queue
+    Queue {
+        views: queue,
+        waiting,
+    }
 }

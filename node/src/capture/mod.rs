@@ -5,6 +5,7 @@ mod consumers;
 mod hours;
 pub mod pipeline;
 mod role;
+mod sampling;
 pub mod source;
 mod uplink;
 

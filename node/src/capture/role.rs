@@ -16,8 +16,10 @@ use como_policies::AccessLevel;
 
 use super::consumers::{Change, Consumers, ViewKey};
 use super::pipeline::{Pipeline, PipelineConfig, PipelineError, ViewSink, Wanted};
+use super::sampling::Sampling;
 use super::source::{FileSource, LiveConfig, LiveSource, Meter, Pace, PacketSource, SourceError};
 use super::uplink::{Answer, Resume, Uplink};
+use crate::allowance;
 use crate::link::{Frame, LinkError, LinkReceiver, LinkSender};
 use crate::trace::{EpochKeys, GapCause, Retain, RunKey, SourceId};
 use crate::wire::{self as messages, array, text};
@@ -187,6 +189,8 @@ pub fn run(
         alone: false,
         resumed: false,
         meter: Arc::default(),
+        queue_bytes: start.get_queue_bytes(),
+        is_live,
     };
     let node_key = VerifyingKey::from_bytes(&array(start.get_node_key()?)?)?;
     let Some(run_key) = role.certify(&node_key)? else {
@@ -210,7 +214,6 @@ pub fn run(
         config.careful_packets = CAREFUL_PACKETS;
         config.undissected = (resume.starts >= STARTS_UNTIL_SET_ASIDE).then_some(resume.point.next_packet);
     }
-    let max_waiting = start.get_queue_bytes() as usize;
     let source: Box<dyn PacketSource> = match source {
         OpenSource::Live(live) => {
             role.meter = live.meter();
@@ -234,7 +237,7 @@ pub fn run(
     let (needed, epoch_keys) = ask.split();
     let pipeline = Pipeline::start(config, run_key, source, epoch_keys, Some(blocks));
     role.uplink.set_acknowledger(pipeline.acknowledger());
-    role.main_loop(pipeline, &needed, max_waiting, resume)
+    role.main_loop(pipeline, &needed, resume)
 }
 
 /// The pipeline's question for an epoch's keys, across threads.
@@ -311,6 +314,9 @@ struct Role {
     resumed: bool,
     /// What the source tells beside its packets.
     meter: Arc<Meter>,
+    /// Sealed blocks that may wait for storage.
+    queue_bytes: u64,
+    is_live: bool,
 }
 
 impl Role {
@@ -350,7 +356,6 @@ impl Role {
         mut self,
         pipeline: Pipeline,
         needed: &Receiver<u32>,
-        max_waiting: usize,
         resume: Resume,
     ) -> Result<(), CaptureError> {
         let (mut reported, mut source_done, mut stop_sent) = (Instant::now(), false, false);
@@ -360,7 +365,7 @@ impl Role {
                 self.say(&messages::up(|mut up| up.set_need_epoch(epoch)));
             }
             // While storage is away and the queue is full, nothing is taken: files wait, links drop newest.
-            let room = self.uplink.waiting_bytes() < max_waiting;
+            let room = (self.uplink.waiting_bytes() as u64) < self.queue_bytes;
             if room && !source_done {
                 match pipeline.items().recv_timeout(LOOK) {
                     Ok(item) => self.uplink.send(&item),
@@ -438,6 +443,8 @@ impl Role {
             } else {
                 0
             });
+            report.set_sampled(self.consumers.sampled());
+            report.set_pressure(self.pressure(pipeline));
             report.set_source_done(at_end);
             report.set_offset(self.meter.offset.load(Ordering::Relaxed));
             report.set_out_of_order(self.meter.out_of_order.load(Ordering::Relaxed));
@@ -461,6 +468,16 @@ impl Role {
             }
         });
         self.say(&message);
+    }
+
+    /// How full the fullest of the queues is through which packets of a link go, per mille. A file waits: it has none.
+    fn pressure(&self, pipeline: &Pipeline) -> u16 {
+        if !self.is_live {
+            return 0;
+        }
+        let ring = self.meter.ring_fill.load(Ordering::Relaxed);
+        let storage = allowance::fill(self.uplink.waiting_bytes() as u64, self.queue_bytes);
+        ring.max(pipeline.fill()).max(storage)
     }
 
     fn commands_now(&mut self) -> Result<(), CaptureError> {
@@ -563,6 +580,7 @@ impl Role {
                 columns,
                 frames: subscription.get_frames(),
             },
+            sampling: Sampling::new(subscription.get_sample(), subscription.get_sample_at_most()),
         });
         Ok(())
     }

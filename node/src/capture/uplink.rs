@@ -1,10 +1,12 @@
-//! Capture's link to storage: items go out in order, and are kept until storage has them on disk. When
-//! storage comes back, what it did not acknowledge is sent again; it drops what it has.
+//! Capture's link to storage: items go out in order, and are kept until storage has them on disk. When storage comes
+//! back, what it did not acknowledge is sent again; it drops what it has. A thread of its own writes: storage that does
+//! not read must never keep capture from telling how it is.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use como_capnp::wire_capnp as wire;
 
@@ -12,6 +14,9 @@ use super::pipeline::Acknowledger;
 use crate::link::{self, LinkSender};
 use crate::trace::{ItemBody, ResumePoint, SealedItem, SourceId};
 use crate::wire as messages;
+
+/// How often the writing thread looks whether its link is still the newest.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What storage says to a new run.
 #[derive(Clone, Copy, Debug)]
@@ -31,18 +36,23 @@ pub(super) enum Answer {
 /// Items that storage does not have yet.
 #[derive(Default)]
 struct Waiting {
-    items: VecDeque<(u64, Vec<u8>)>,
+    items: Mutex<Items>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Items {
+    /// In order of their sequence, without holes.
+    queue: VecDeque<(u64, Arc<Vec<u8>>)>,
     bytes: usize,
-    acknowledged: Option<u64>,
 }
 
 /// The link, as far as it is there.
 pub(super) struct Uplink {
     source: SourceId,
-    link: Option<LinkSender>,
-    /// Storage closed the newest link.
+    /// Storage closed the newest link; there is none at first.
     ended: Arc<AtomicBool>,
-    waiting: Arc<Mutex<Waiting>>,
+    waiting: Arc<Waiting>,
     acknowledger: Arc<Mutex<Option<Acknowledger>>>,
     answers: (Sender<Answer>, Receiver<Answer>),
 }
@@ -51,8 +61,7 @@ impl Uplink {
     pub fn new(source: SourceId) -> Self {
         Self {
             source,
-            link: None,
-            ended: Arc::default(),
+            ended: Arc::new(AtomicBool::new(true)),
             waiting: Arc::default(),
             acknowledger: Arc::default(),
             answers: channel(),
@@ -66,12 +75,14 @@ impl Uplink {
 
     /// Takes a new link. A new run asks where to go on; a running one sends its items again.
     pub fn connect(&mut self, end: std::os::fd::OwnedFd, new_run: bool) -> std::io::Result<()> {
-        let (mut sender, mut receiver) = link::split("storage", end)?;
+        let (sender, mut receiver) = link::split("storage", end)?;
         let (waiting, acknowledger, answers) = (
             self.waiting.clone(),
             self.acknowledger.clone(),
             self.answers.0.clone(),
         );
+        // The writer of the link before ends with it.
+        self.ended.store(true, Ordering::Relaxed);
         let ended = Arc::new(AtomicBool::new(false));
         self.ended = ended.clone();
         std::thread::spawn(move || {
@@ -89,15 +100,11 @@ impl Uplink {
             begin.set_source(&self.source.0);
             begin.set_new_run(new_run);
         });
-        if sender.send_bytes(&begin, &[]).is_err() {
-            return Ok(()); // Storage died again; the next link comes.
-        }
-        let again: Vec<Vec<u8>> = {
-            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.items.iter().map(|(_, bytes)| bytes.clone()).collect()
-        };
-        self.link = Some(sender);
-        again.iter().for_each(|bytes| self.transmit(bytes));
+        let (waiting, ended) = (self.waiting.clone(), self.ended.clone());
+        std::thread::spawn(move || {
+            write(sender, &begin, &waiting, &ended);
+            ended.store(true, Ordering::Relaxed);
+        });
         Ok(())
     }
 
@@ -119,48 +126,61 @@ impl Uplink {
             });
             to.set_bytes(item.body.bytes());
         });
-        self.transmit(&bytes);
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting
-            .acknowledged
-            .is_none_or(|acknowledged| acknowledged < item.sequence)
-        {
-            waiting.bytes += bytes.len();
-            waiting.items.push_back((item.sequence, bytes));
-        }
+        let mut items = self.waiting.lock();
+        items.bytes += bytes.len();
+        items.queue.push_back((item.sequence, Arc::new(bytes)));
+        self.waiting.more.notify_all();
     }
 
     /// Whether there is a link, as far as is known.
     pub fn is_connected(&self) -> bool {
-        self.link.is_some() && !self.ended.load(Ordering::Relaxed)
+        !self.ended.load(Ordering::Relaxed)
     }
 
     /// Bytes that storage does not have yet.
     pub fn waiting_bytes(&self) -> usize {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).bytes
+        self.waiting.lock().bytes
     }
 
     /// Whether storage has everything that was sent.
     pub fn is_drained(&self) -> bool {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .items
-            .is_empty()
+        self.waiting.lock().queue.is_empty()
+    }
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Items> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn transmit(&mut self, bytes: &[u8]) {
-        if let Some(link) = &mut self.link
-            && link.send_bytes(bytes, &[]).is_err()
-        {
-            self.link = None;
+    /// The first item from a sequence on, once there is one; `None`: the link has ended.
+    fn next(&self, from: u64, ended: &AtomicBool) -> Option<(u64, Arc<Vec<u8>>)> {
+        let mut items = self.lock();
+        while !ended.load(Ordering::Relaxed) {
+            let at = items.queue.partition_point(|(sequence, _)| *sequence < from);
+            if let Some(item) = items.queue.get(at) {
+                return Some(item.clone());
+            }
+            let woken = self.more.wait_timeout(items, LOOK);
+            items = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+        None
+    }
+}
+
+/// Writes all items that storage does not have to a new link, and then each that comes, until the link ends.
+fn write(mut link: LinkSender, begin: &[u8], waiting: &Waiting, ended: &AtomicBool) {
+    let mut from = 0;
+    let mut open = link.send_bytes(begin, &[]).is_ok();
+    while open && let Some((sequence, bytes)) = waiting.next(from, ended) {
+        from = sequence + 1;
+        open = link.send_bytes(&bytes, &[]).is_ok();
     }
 }
 
 fn take(
     bytes: &[u8],
-    waiting: &Mutex<Waiting>,
+    waiting: &Waiting,
     acknowledger: &Mutex<Option<Acknowledger>>,
     answers: &Sender<Answer>,
 ) -> capnp::Result<()> {
@@ -182,17 +202,12 @@ fn take(
             let _ = answers.send(Answer::Refused(messages::text(why)?));
         }
         Which::Acknowledged(sequence) => {
-            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            while waiting
-                .items
-                .front()
-                .is_some_and(|(number, _)| *number <= sequence)
-            {
-                let gone = waiting.items.pop_front().map_or(0, |(_, bytes)| bytes.len());
-                waiting.bytes -= gone;
+            let mut items = waiting.lock();
+            while items.queue.front().is_some_and(|(number, _)| *number <= sequence) {
+                let gone = items.queue.pop_front().map_or(0, |(_, bytes)| bytes.len());
+                items.bytes -= gone;
             }
-            waiting.acknowledged = Some(waiting.acknowledged.unwrap_or(0).max(sequence));
-            drop(waiting);
+            drop(items);
             if let Some(pipeline) = &*acknowledger.lock().unwrap_or_else(PoisonError::into_inner) {
                 pipeline.acknowledge(sequence);
             }

@@ -246,6 +246,16 @@ const SECTIONS: [Section; 12] = [
                 "[]",
                 "Ed25519 public keys, 64 hex digits each, whose revocation lists count beside the node's own.",
             ),
+            default(
+                "sample",
+                "1",
+                "Live modules see one packet in this many, chosen at random and with that weight; modules that do not look at weights, and the trace, see all.",
+            ),
+            default(
+                "sample_at_most",
+                "1",
+                "Where live modules do not keep up, they see fewer packets, down to one in this many, before views are shed whole.",
+            ),
         ],
     },
     Section {

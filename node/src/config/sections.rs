@@ -133,6 +133,10 @@ pub struct Modules {
     pub max_live: u32,
     /// Whose revocation lists count beside the node's own: Ed25519 public keys, 64 hex digits.
     pub revocation_keys: Vec<String>,
+    /// Live modules see one packet in so many, with that weight.
+    pub sample: u32,
+    /// Under load, down to one in so many, before views are shed whole.
+    pub sample_at_most: u32,
 }
 
 impl Modules {
@@ -211,6 +215,8 @@ impl Default for Modules {
             max_installed: 64,
             max_live: 16,
             revocation_keys: Vec::new(),
+            sample: 1,
+            sample_at_most: 1,
         }
     }
 }
@@ -369,6 +375,8 @@ const MIN_RESULT_TTL: std::time::Duration = std::time::Duration::from_secs(60);
 const MAX_RUNNING: u32 = 64;
 /// Most queries that wait.
 const MAX_WAITING: u32 = 10_000;
+/// Fewest packets that live modules can be shown: one in so many.
+const MAX_SAMPLE: u32 = 65_536;
 /// Longest interface name, bytes (IFNAMSIZ without its end).
 const MAX_INTERFACE_BYTES: usize = 15;
 /// User ids below are the distribution's.
@@ -755,6 +763,19 @@ impl Check<'_> {
                 "one of these is not an Ed25519 public key",
                 "write 64 hex digits for each issuer of revocation lists",
             );
+        }
+        let rates = [
+            ("sample", written.sample),
+            ("sample_at_most", written.sample_at_most),
+        ];
+        for (key, one_in) in rates {
+            if !(1..=MAX_SAMPLE).contains(&one_in) {
+                return self.wrong(
+                    self.located.key("modules", key),
+                    format!("{key} is {one_in}, outside 1 to {MAX_SAMPLE}"),
+                    "1 shows live modules every packet, 10 one in ten",
+                );
+            }
         }
         Ok(written)
     }

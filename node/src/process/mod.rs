@@ -7,6 +7,7 @@
 mod arguments;
 mod landlocked;
 pub mod plan;
+mod priority;
 pub mod probe;
 pub mod sandbox;
 mod seccomp;
@@ -16,6 +17,7 @@ mod uids;
 
 pub use arguments::RoleArguments;
 pub use plan::{Needs, SandboxPlan, plan_for};
+pub use priority::{go_after_the_node, prioritise};
 pub use probe::{ProbeReport, probe_main};
 pub use sandbox::{SandboxError, SandboxMode, SandboxReport, enter};
 pub use spawn::{ProcessError, Spawned, spawn};

@@ -26,6 +26,9 @@ pub struct RoleRow {
     pub file_bytes: Option<u64>,
     /// Permission bits that files it creates do not get.
     pub umask: u32,
+    /// Its priority as nice(2) takes it: what the link brings goes before what is computed of it live, and that before
+    /// the past. Disk accesses are ordered alike (ioprio_set(2)). Less than zero needs CAP_SYS_NICE.
+    pub nice: i32,
 }
 
 const GIB: u64 = 1 << 30;
@@ -41,6 +44,7 @@ pub const ROLES: [RoleRow; 6] = [
         address_space_bytes: 32 * GIB,
         file_bytes: None,
         umask: 0o077,
+        nice: -10,
     },
     RoleRow {
         role: Role::Export,
@@ -51,6 +55,7 @@ pub const ROLES: [RoleRow; 6] = [
         address_space_bytes: 32 * GIB,
         file_bytes: None,
         umask: 0o077,
+        nice: 5,
     },
     RoleRow {
         role: Role::Storage,
@@ -61,6 +66,7 @@ pub const ROLES: [RoleRow; 6] = [
         address_space_bytes: 32 * GIB,
         file_bytes: Some(64 * GIB),
         umask: 0o027, // readers of the same group open what it writes
+        nice: -10,
     },
     RoleRow {
         role: Role::Query,
@@ -71,6 +77,7 @@ pub const ROLES: [RoleRow; 6] = [
         address_space_bytes: 32 * GIB,
         file_bytes: None,
         umask: 0o077,
+        nice: 5,
     },
     RoleRow {
         role: Role::Reader,
@@ -81,6 +88,7 @@ pub const ROLES: [RoleRow; 6] = [
         address_space_bytes: 32 * GIB,
         file_bytes: None,
         umask: 0o077,
+        nice: 15,
     },
     RoleRow {
         role: Role::Runner,
@@ -91,6 +99,7 @@ pub const ROLES: [RoleRow; 6] = [
         address_space_bytes: 32 * GIB,
         file_bytes: Some(1024 * GIB),
         umask: 0o077,
+        nice: 15,
     },
 ];
 
@@ -170,6 +179,13 @@ mod tests {
         for role in Role::ALL {
             assert_eq!(role.row().role, role);
         }
+    }
+
+    #[test]
+    fn the_link_goes_before_live_modules_and_those_before_the_past() {
+        let nice = |role: Role| role.row().nice;
+        assert!(nice(Role::Capture) <= nice(Role::Storage) && nice(Role::Storage) < nice(Role::Export));
+        assert!(nice(Role::Export) < nice(Role::Reader) && nice(Role::Reader) <= nice(Role::Runner));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 
@@ -66,6 +67,7 @@ pub(super) fn read(request: &Request, parts: &SyncSender<Receiver<Part>>) {
                         Work::Plan(segment, reply) => drop(reply.send(open_and_plan(request, segment))),
                         Work::Block(task) => drop(task.reply.send(decode(request, &task))),
                     }
+                    request.bucket.settle(request.read_bytes.load(Ordering::Relaxed));
                 }
             });
         }

@@ -10,12 +10,14 @@ mod plan;
 mod records;
 mod request;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use como_capnp::wire_capnp as wire;
 
+use crate::allowance::{Bucket, UNLIMITED};
 use crate::feed;
 use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
 use crate::trace::TraceError;
@@ -85,6 +87,7 @@ enum Part {
 pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -> Result<(), ReaderError> {
     let request = Request::read(&start.bytes)?;
     let mut runner = runner_link(&mut commands)?;
+    hear_allowances(commands, request.bucket.clone());
     let (parts, queue) = sync_channel::<Receiver<Part>>(MAX_WAITING_BLOCKS);
     let total = request.total_bytes()?;
     let totals = std::thread::scope(|scope| {
@@ -96,7 +99,7 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
                 records::read(request, &parts)
             }
         });
-        send_parts(queue, Hours::new(request), &mut runner, &mut control, total)
+        send_parts(queue, request, &mut runner, &mut control, total)
     })?;
     runner.send_bytes(&feed::encode_tick(request.window.to_ns), &[])?;
     runner.send_bytes(&feed::encode_end(), &[])?;
@@ -106,6 +109,7 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
             finished.set_packets(totals.packets);
             finished.set_damaged(totals.damaged);
             finished.set_read_bytes(request.read_bytes.load(Ordering::Relaxed));
+            finished.set_paused_ns(request.bucket.paused_ns());
         }),
         &[],
     )?;
@@ -115,11 +119,12 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
 /// Sends parts in the order of the trace, whichever worker is done first.
 fn send_parts(
     queue: Receiver<Receiver<Part>>,
-    mut hours: Hours<'_>,
+    request: &Request,
     runner: &mut LinkSender,
     control: &mut LinkSender,
     total: u64,
 ) -> Result<Totals, ReaderError> {
+    let mut hours = Hours::new(request);
     let (mut totals, mut done) = (Totals::default(), 0);
     let mut reported = Instant::now();
     for part in queue {
@@ -144,6 +149,7 @@ fn send_parts(
                 let mut progress = up.init_progress();
                 progress.set_done(done.min(total));
                 progress.set_total(total);
+                progress.set_paused_ns(request.bucket.paused_ns());
             });
             control.send_bytes(&message, &[])?;
         }
@@ -162,5 +168,26 @@ fn runner_link(commands: &mut LinkReceiver) -> Result<LinkSender, ReaderError> {
     match frame.descriptors.pop() {
         Some(end) if is_peer => Ok(link::split("runner", end)?.0),
         _ => Err(capnp::Error::failed("not the link to the runner".into()).into()),
+    }
+}
+
+/// The supervisor says nothing else from here on. Once it is gone, nobody holds this reader back: it is ending.
+fn hear_allowances(mut commands: LinkReceiver, bucket: Arc<Bucket>) {
+    std::thread::spawn(move || {
+        while let Ok(Some(frame)) = commands.recv() {
+            match allowance(&frame.bytes) {
+                Ok(rate) => bucket.set_rate(rate),
+                Err(error) => tracing::error!("not an allowance: {error}"),
+            }
+        }
+        bucket.set_rate(UNLIMITED);
+    });
+}
+
+fn allowance(bytes: &[u8]) -> capnp::Result<u64> {
+    let message = como_capnp::read_message(bytes)?;
+    match messages::read_down(&message)? {
+        wire::down::Which::Allowance(rate) => Ok(rate),
+        _ => Err(capnp::Error::failed("another message".into())),
     }
 }

@@ -15,6 +15,7 @@ use como_keys::signing::VerifyingKey;
 use como_policies::{AccessLevel, Window};
 
 use super::ReaderError;
+use crate::allowance::Bucket;
 use crate::trace::{GroupSet, ReadKeys, TraceError};
 use crate::wire::{array, read_down, text};
 
@@ -55,6 +56,8 @@ pub(super) struct Request {
     pub tables: bool,
     /// Bytes of the trace that were read so far.
     pub read_bytes: Arc<AtomicU64>,
+    /// How fast the trace may be read.
+    pub bucket: Arc<Bucket>,
     anonymizers: BTreeMap<u32, Arc<Anonymizer>>,
     /// Length of the module's intervals, where the index is asked for the module's own filter.
     pub module_interval_ns: Option<u64>,
@@ -145,6 +148,7 @@ impl Request {
             tables: start.get_tables(),
             read_bytes: Arc::default(),
             module_interval_ns: Some(start.get_interval_ns()).filter(|interval_ns| *interval_ns > 0),
+            bucket: Arc::default(),
             anonymizers,
             index_filters,
         })

@@ -96,6 +96,8 @@ pub enum Event<'a> {
         /// What `explain` told before, of the window whatever the filter, and what its reader read.
         bytes_estimated: u64,
         bytes_read: u64,
+        /// How long its reader's workers waited so that capture need not.
+        paused_ms: u64,
         bytes: u64,
         packets: u64,
         rows: u64,

@@ -106,6 +106,7 @@ impl Children {
         self.next += 1;
         let mut spawned = process::spawn(role, self.launcher.uids, self.launcher.mode, &id.0.to_string())?;
         let pid = spawned.child.id();
+        process::prioritise(role, pid);
         let pidfd = rustix::process::Pid::from_raw(pid as i32)
             .ok_or(rustix::io::Errno::SRCH)
             .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))

@@ -38,6 +38,7 @@ mod metrics;
 mod modules;
 mod nonces;
 mod opened;
+mod pace;
 mod plan;
 mod reports;
 mod requests;
@@ -143,6 +144,8 @@ pub(crate) struct Supervisor {
     roles: reports::Reports,
     /// The sealing epoch that capture last asked for.
     capture_epoch: Option<u32>,
+    /// Readers were told to go slower, and not yet that they need not.
+    readers_are_paced: bool,
     started: Instant,
     /// When rules that depend on the time of day were last asked.
     settled: Instant,
@@ -201,6 +204,7 @@ impl Supervisor {
             wiring: wiring::Wiring::default(),
             roles: reports::Reports::default(),
             capture_epoch: None,
+            readers_are_paced: false,
             started: Instant::now(),
             settled: Instant::now(),
             stopping: None,

@@ -56,6 +56,10 @@ pub(super) struct CaptureState {
     /// Live views that were made, by level.
     pub views: BTreeMap<AccessLevel, u64>,
     pub views_sent: u64,
+    /// Live modules see one packet in so many; of several consumers the one that sees fewest.
+    pub sampled: u32,
+    /// How full the fullest of its queues is, per mille.
+    pub pressure: u16,
     pub warning: String,
 }
 
@@ -81,6 +85,9 @@ impl Reports {
         if role == Role::Storage {
             self.storage = StorageState::default();
             self.records_known = false;
+        }
+        if role == Role::Capture {
+            self.capture.pressure = 0;
         }
     }
 }
@@ -134,7 +141,7 @@ impl Supervisor {
             (Role::Query, Which::Ask(ask)) => self.ask(from, ask?)?,
             (Role::Reader, Which::Progress(progress)) => {
                 let progress = progress?;
-                self.job_progress(from, progress.get_done(), progress.get_total());
+                self.job_progress(from, progress);
             }
             (Role::Runner, Which::Statement(statement)) => self.job_statement(from, statement?)?,
             (Role::Reader | Role::Runner, Which::Finished(finished)) => {
@@ -242,8 +249,11 @@ impl Supervisor {
                 .zip(report.get_views()?.iter())
                 .collect(),
             views_sent: report.get_views_sent(),
+            sampled: report.get_sampled(),
+            pressure: report.get_pressure(),
             warning,
         };
+        self.pace_readers();
         self.import_reported();
         self.catalog.now_ns = self.catalog.now_ns.max(report.get_now_ns());
         Ok(())

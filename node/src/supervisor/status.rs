@@ -45,6 +45,7 @@ impl Supervisor {
             "uptime_seconds": self.started.elapsed().as_secs(),
             "capture": self.roles.capture,
             "storage": self.roles.storage,
+            "reading": { "bytes_per_s": self.reading_rate(), "paused_ms": self.jobs.paused_ms() },
             "processes": processes,
             "live_modules": modules.running,
             "paused_modules": modules.paused,

@@ -280,6 +280,10 @@ impl Supervisor {
             let (columns, frames) = self.live.looked_at(key, &self.modules);
             to.set_columns(&columns.iter().map(|column| column.id()).collect::<Vec<_>>());
             to.set_frames(frames);
+            if self.live.all_weigh(key, &self.modules) {
+                to.set_sample(self.config.modules.sample);
+                to.set_sample_at_most(self.config.modules.sample_at_most);
+            }
             let mut list = to.init_keys(keys.len() as u32);
             for (i, (mapping, secret)) in keys.iter().enumerate() {
                 let mut entry = list.reborrow().get(i as u32);

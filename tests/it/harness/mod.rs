@@ -19,6 +19,7 @@ mod deployment;
 mod guest;
 mod node;
 mod person;
+mod wire;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ pub use deployment::{Deployment, merge_toml};
 pub use guest::Guest;
 pub use node::Node;
 pub use person::{Cell, Output, Packets, Person, Table, open, open_packets, open_table};
+pub use wire::Wire;
 
 /// How long anything may take before a test calls it broken: generous, for a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -101,6 +101,7 @@ pub struct AccessArguments {
 
 /// Runs a command: what it says, and its exit code.
 pub(super) fn run(command: TraceCommand) -> Result<(String, ExitCode), AdminError> {
+    crate::process::go_after_the_node();
     match command {
         TraceCommand::Info { json, access } => {
             let folder = access.open()?;

@@ -40,7 +40,7 @@ impl Losses {
     }
 }
 
-/// The newest packet time seen, ns: not a counter, but told beside them.
+/// The time up to which all is seen, ns: not a counter, but told beside them.
 #[derive(Default)]
 pub(super) struct Newest(AtomicU64);
 

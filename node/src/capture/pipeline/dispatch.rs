@@ -1,15 +1,17 @@
-//! The reading thread: packets into batches, batches into segments, everything numbered. Must never wait
-//! for storage on a live source: what does not fit becomes one coalesced gap.
+//! The reading thread: packets into batches, batches into segments, everything numbered. Must never wait for storage
+//! with a packet of a live source in hand: what does not fit stays in the kernel's ring, which counts what it cannot
+//! hold, and where there is no ring it becomes one gap a second.
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use como_keys::keyring::sealing_epoch;
 
 use super::control::{Control, Counters};
 use super::order::Done;
+use super::permits::Permits;
 use super::worker::Job;
 use super::{EpochKeysFn, PipelineConfig, PipelineError};
 use crate::capture::source::{Event, PacketSource, Progress, SourcePacket};
@@ -18,6 +20,13 @@ use crate::trace::{
     ResumePoint, RunKey, SegmentPlan, SegmentSealer, SegmentStart,
 };
 
+/// Places that are kept for the packets of one look into the kernel's ring.
+const PLACES_PER_READ: usize = 16;
+/// Longest way of a packet from the interface out of the kernel's ring, ns: several times the timeout of its blocks.
+const ON_ITS_WAY_NS: u64 = 500_000_000;
+/// Own drops are told for each of these, ns.
+const SECOND_NS: u64 = 1_000_000_000;
+
 pub(super) struct Dispatch {
     config: PipelineConfig,
     run: RunKey,
@@ -25,6 +34,8 @@ pub(super) struct Dispatch {
     ends: Ends,
     control: Arc<Control>,
     live: bool,
+    /// The source keeps what is not read yet.
+    ring: bool,
     batch: PacketBatch,
     batch_epoch: u32,
     batch_since: Instant,
@@ -41,7 +52,7 @@ pub(super) struct Dispatch {
 /// The dispatcher's ends of the pipeline's channels.
 pub(super) struct Ends {
     /// Places for blocks in flight.
-    pub permits: Receiver<()>,
+    pub permits: Permits,
     /// Batches whose memory is used again.
     pub spares: Receiver<PacketBatch>,
     /// To the workers.
@@ -76,6 +87,7 @@ impl Dispatch {
             ends,
             control,
             live: false,
+            ring: false,
             batch: PacketBatch::default(),
             batch_epoch: 0,
             batch_since: Instant::now(),
@@ -90,10 +102,15 @@ impl Dispatch {
 
     /// Runs until the source ends or capture is stopped.
     pub fn run(mut self, mut source: Box<dyn PacketSource>) -> Result<(), PipelineError> {
-        self.live = source.is_live();
+        (self.live, self.ring) = (source.is_live(), source.has_ring());
         let mut failed = None;
         let mut reason = EndReason::Stop;
         while !self.control.stopped() && failed.is_none() {
+            if !self.has_room() {
+                source.wait(&mut |event| self.take(event, &mut failed))?;
+                continue;
+            }
+            let begun_ns = wall_ns();
             let progress = source.read(&mut |event| self.take(event, &mut failed))?;
             match progress {
                 Progress::More if !self.live => {}
@@ -101,18 +118,31 @@ impl Dispatch {
                     reason = EndReason::SourceEnd;
                     break;
                 }
+                Progress::Idle if self.live && self.is_drained() => {
+                    self.control.newest.raise(begun_ns.saturating_sub(ON_ITS_WAY_NS));
+                    self.flush_gaps().unwrap_or_else(|error| failed = Some(error));
+                }
                 _ => self.flush_if_old().unwrap_or_else(|error| failed = Some(error)),
             }
         }
+        // What is left waits for room: nothing follows that it could delay.
+        self.live &= !self.ring;
         source.finish(&mut |event| self.take(event, &mut failed))?;
         if let Some(error) = failed {
             return Err(error);
         }
-        // The last batch waits for room: nothing follows that it could delay.
         self.live = false;
         self.flush()?;
+        // A full block, and one for what came on top of it.
+        self.flush_gaps()?;
         self.flush_gaps()?;
         self.close_segment(reason)
+    }
+
+    /// Nothing that was read waits anywhere: on an idle link time goes on by the wall clock, or whoever asks for all
+    /// there is would wait for the next packet.
+    fn is_drained(&self) -> bool {
+        self.batch.is_empty() && self.ends.permits.fill() == 0
     }
 
     fn take(&mut self, event: Event<'_>, failed: &mut Option<PipelineError>) {
@@ -157,7 +187,15 @@ impl Dispatch {
         if matches!(gap.cause, GapCause::SourceTruncated | GapCause::SourceCorrupt) {
             let _ = self.control.damage.set(gap.cause); // A source ends with the first.
         }
-        self.flush()?;
+        if self.has_room() {
+            self.flush()?;
+        }
+        self.keep_gap(gap);
+        self.flush_gaps()
+    }
+
+    /// Until there is room to store it.
+    fn keep_gap(&mut self, gap: Gap) {
         let full = self.gaps.len() >= MAX_GAPS_PER_BLOCK;
         match self
             .gaps
@@ -171,7 +209,12 @@ impl Dispatch {
             }
             None => self.gaps.push(gap),
         }
-        self.flush_gaps()
+    }
+
+    /// Whether what a ring gives at once can be handed on. A source without a ring is always read: a file waits with
+    /// its packet in hand, and what a link without one brings is gone if nobody takes it.
+    fn has_room(&self) -> bool {
+        !(self.live && self.ring) || self.ends.permits.has(PLACES_PER_READ)
     }
 
     fn is_careful(&self, batch: &PacketBatch) -> bool {
@@ -282,17 +325,21 @@ impl Dispatch {
 
     /// Takes one place in flight. A file waits for it; for a link there may be none.
     fn permit(&mut self) -> bool {
-        if !self.live {
-            return self.ends.permits.recv().is_ok();
+        match self.live {
+            false => self.ends.permits.take(),
+            true => self.ends.permits.try_take(),
         }
-        !matches!(self.ends.permits.try_recv(), Err(TryRecvError::Empty))
     }
 
-    /// The queue is full: these packets become part of one growing gap, and their numbers are free again.
+    /// The queue is full: these packets become part of this second's gap, and their numbers are free again.
     fn drop_batch(&mut self, batch: &PacketBatch) {
         let packets = batch.len() as u64;
         let from_ns = batch.ts_ns.iter().copied().min().unwrap_or(0);
         let to_ns = batch.ts_ns.iter().copied().max().unwrap_or(0);
+        let second = |ns: u64| ns / SECOND_NS;
+        if let Some(earlier) = self.dropped.take_if(|gap| second(gap.from_ns) != second(from_ns)) {
+            self.keep_gap(earlier);
+        }
         let gap = self.dropped.get_or_insert(Gap {
             from_ns,
             to_ns,
@@ -333,9 +380,7 @@ impl Dispatch {
             source_description: self.config.source_description.clone(),
             retain: self.config.retain,
             link,
-            created_ns: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_nanos() as u64),
+            created_ns: wall_ns(),
             first_ns,
         };
         let (sealer, ledger) = SegmentStart::new(plan, &keys, &self.run)?.split();
@@ -372,4 +417,9 @@ impl Dispatch {
         self.sequence += 1;
         self.sequence - 1
     }
+}
+
+fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! source -> [dispatch] -> jobs -> [worker]* -> done -> [order] -> SealedItem (to storage)
 //!                |                                        \---> LiveBlock (to live modules, sheds)
-//!                \-- at most `queue_blocks` blocks in flight; a file waits, a link drops newest --/
+//!                \-- at most `queue_blocks` blocks in flight; a file waits, and so does the kernel's ring;
+//!                    a link without one drops newest ------------------------------------------/
 //! ```
 //! The pipeline knows no other process: its output is a channel. Must never reorder, renumber or drop
 //! silently: received = stored + counted losses.
@@ -13,6 +14,7 @@ mod dispatch;
 #[cfg(debug_assertions)]
 pub mod fault;
 mod order;
+mod permits;
 #[cfg(test)]
 mod tests;
 mod treat;
@@ -33,6 +35,7 @@ pub use views::{LiveBlock, ViewSink, Wanted};
 use crate::capture::source::{PacketSource, SourceError};
 use crate::trace::{EpochKeys, GapCause, ResumePoint, Retain, RunKey, SealedItem, SourceId, TraceError};
 use control::Control;
+use permits::Permits;
 
 /// Most worker threads of one pipeline.
 const MAX_WORKERS: usize = 64;
@@ -82,7 +85,7 @@ impl PipelineConfig {
             segment_bytes: 256 << 20,
             block_bytes: 128 << 10,
             block_packets: 4096,
-            flush_after: Duration::from_millis(500),
+            flush_after: Duration::from_millis(300),
             workers: 0,
             queue_blocks: 64,
             resume: ResumePoint::default(),
@@ -135,6 +138,7 @@ impl Acknowledger {
 pub struct Pipeline {
     items: Receiver<SealedItem>,
     control: Arc<Control>,
+    permits: Permits,
     threads: Vec<JoinHandle<Result<(), PipelineError>>>,
 }
 
@@ -155,10 +159,7 @@ impl Pipeline {
         let in_flight = config.queue_blocks.max(workers + 2);
         let control = Arc::new(Control::default());
         // The permits bound everything in flight, so that none of these channels ever fills.
-        let (permit_back, permits) = sync_channel(in_flight);
-        for _ in 0..in_flight {
-            permit_back.send(()).expect("there is room for every permit");
-        }
+        let (permits, permits_back) = Permits::new(in_flight);
         let (job_out, job_in) = sync_channel(in_flight);
         // A block may open a segment and close another, and the index may be due for both.
         let (done_out, done_in) = sync_channel(5 * in_flight);
@@ -181,14 +182,14 @@ impl Pipeline {
         let order = order::Order::new(
             done_in,
             item_out,
-            permit_back,
+            permits_back,
             views,
             control.clone(),
             config.source,
         );
         threads.push(spawn("order".to_owned(), &control, move || order.run()));
         let ends = dispatch::Ends {
-            permits,
+            permits: permits.clone(),
             spares,
             jobs: job_out,
             done: done_out,
@@ -200,6 +201,7 @@ impl Pipeline {
         Self {
             items,
             control,
+            permits,
             threads,
         }
     }
@@ -229,7 +231,8 @@ impl Pipeline {
         self.control.failed()
     }
 
-    /// The newest packet time in a sealed block, ns since the Unix epoch; 0: none yet.
+    /// The newest packet time in a sealed block, or on an idle link the time up to which nothing came; ns since the Unix
+    /// epoch, 0: none yet.
     pub fn newest_ns(&self) -> u64 {
         self.control.newest.get()
     }
@@ -237,6 +240,11 @@ impl Pipeline {
     /// Why a file source did not read to its end, where it did not.
     pub fn source_damage(&self) -> Option<GapCause> {
         self.control.damage.get().copied()
+    }
+
+    /// How many of the places between source and storage are taken, per mille.
+    pub fn fill(&self) -> u16 {
+        self.permits.fill()
     }
 
     /// What was done so far.

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use super::PipelineError;
 use super::control::{Control, Counters};
+use super::permits::PermitsBack;
 use super::views::{LiveParts, ViewSink};
 use crate::trace::{
     BlockPosition, EndReason, ItemBody, LedgerStart, Predecessor, ResumePoint, SealedBlock, SealedItem,
@@ -72,7 +73,7 @@ impl Done {
 pub(super) struct Order {
     done: Receiver<Done>,
     items: SyncSender<SealedItem>,
-    permits: SyncSender<()>,
+    permits: PermitsBack,
     views: Option<ViewSink>,
     control: Arc<Control>,
     source: SourceId,
@@ -84,7 +85,7 @@ impl Order {
     pub fn new(
         done: Receiver<Done>,
         items: SyncSender<SealedItem>,
-        permits: SyncSender<()>,
+        permits: PermitsBack,
         views: Option<ViewSink>,
         control: Arc<Control>,
         source: SourceId,
@@ -139,8 +140,7 @@ impl Order {
                 if let (Some(views), Some(live)) = (&mut self.views, done.live) {
                     views.offer(sequence, self.source, live, &self.control.counters);
                 }
-                // The dispatcher may be gone already; then nobody needs the permit.
-                let _ = self.permits.try_send(());
+                self.permits.give();
                 (segment, ItemBody::Block(block.bytes))
             }
             Step::Index(step) => {

@@ -63,6 +63,28 @@ impl PacketSource for Numbered {
     }
 }
 
+/// The same behind a ring that never overflows.
+struct Ringed(Numbered);
+
+impl PacketSource for Ringed {
+    fn read(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<Progress, SourceError> {
+        self.0.read(give)
+    }
+
+    fn wait(&mut self, _: &mut dyn FnMut(Event<'_>)) -> Result<(), SourceError> {
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(())
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn has_ring(&self) -> bool {
+        true
+    }
+}
+
 struct Bench {
     identities: Vec<Identity>,
     node: SigningKey,
@@ -76,7 +98,12 @@ impl Bench {
         }
     }
 
-    fn start(&self, config: PipelineConfig, source: Numbered, views: Option<ViewSink>) -> Pipeline {
+    fn start(
+        &self,
+        config: PipelineConfig,
+        source: impl PacketSource + 'static,
+        views: Option<ViewSink>,
+    ) -> Pipeline {
         let identities = self.identities.clone();
         let keys = Box::new(move |epoch| Ok(epoch_keys(epoch, &identities)));
         Pipeline::start(config, node_keys(&self.node), Box::new(source), keys, views)
@@ -84,7 +111,13 @@ impl Bench {
 
     /// Numbers of the packets in all segments, in order, and the counted losses.
     fn stored(&self, readers: impl IntoIterator<Item = SegmentReader>) -> (Vec<u64>, u64) {
-        let (mut numbers, mut lost) = (Vec::new(), 0);
+        let (numbers, gaps) = self.read(readers);
+        (numbers, gaps.iter().map(|gap| gap.packets.unwrap()).sum())
+    }
+
+    /// The same, with the gaps as they are stored.
+    fn read(&self, readers: impl IntoIterator<Item = SegmentReader>) -> (Vec<u64>, Vec<Gap>) {
+        let (mut numbers, mut gaps) = (Vec::new(), Vec::new());
         for reader in readers {
             reader.verify(&self.node.verifying_key()).unwrap();
             reader.verify_blocks().unwrap();
@@ -101,12 +134,12 @@ impl Bench {
                         let frame = view.frames.get(row).unwrap();
                         u64::from_be_bytes(*frame.last_chunk().unwrap())
                     })),
-                    WindowItem::Gap(gap) => lost += gap.packets.unwrap(),
+                    WindowItem::Gap(gap) => gaps.push(gap),
                     WindowItem::Damaged(damage) => panic!("{}", damage.what),
                 }
             }
         }
-        (numbers, lost)
+        (numbers, gaps)
     }
 }
 
@@ -216,6 +249,59 @@ fn a_live_source_that_outruns_storage_counts_every_loss() {
     assert!(numbers.is_sorted());
     // The source itself reported two lost packets per thousand.
     assert_eq!(lost, counters.dropped_packets + 2 * (20_000 / 1000));
+}
+
+#[test]
+fn own_drops_are_told_by_the_second() {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let bench = Bench::new();
+    let config = PipelineConfig {
+        queue_blocks: 6,
+        ..config()
+    };
+    // Twenty seconds of packets, at once.
+    let source = Numbered {
+        next: 0,
+        count: 20_000,
+        spread_ns: SECOND_NS / 1000,
+        live: true,
+    };
+    let pipeline = bench.start(config, source, None);
+    std::thread::sleep(Duration::from_millis(300));
+    let items: Vec<SealedItem> = pipeline.items().iter().collect();
+    let dropped = pipeline.counters().dropped_packets;
+    pipeline.join().unwrap();
+    let (_, mut gaps) = bench.read(segments(items));
+    gaps.retain(|gap| gap.cause == GapCause::QueueFull);
+    assert_eq!(gaps.iter().map(|gap| gap.packets.unwrap()).sum::<u64>(), dropped);
+    assert!(gaps.len() > 10, "{} gaps", gaps.len());
+    for gap in gaps {
+        // A batch that was begun in a second may reach into the next.
+        assert!(gap.to_ns - gap.from_ns < 2 * SECOND_NS);
+    }
+}
+
+#[test]
+fn what_finds_no_room_stays_in_the_ring_and_is_not_dropped() {
+    let bench = Bench::new();
+    let config = PipelineConfig {
+        queue_blocks: 6,
+        ..config()
+    };
+    let source = Ringed(Numbered {
+        next: 0,
+        count: 20_000,
+        spread_ns: 1000,
+        live: true,
+    });
+    let pipeline = bench.start(config, source, None);
+    // Storage takes nothing for a while.
+    std::thread::sleep(Duration::from_millis(300));
+    let items: Vec<SealedItem> = pipeline.items().iter().collect();
+    let counters = pipeline.counters();
+    pipeline.join().unwrap();
+    assert_eq!((counters.dropped_packets, counters.stored_packets), (0, 20_000));
+    assert_eq!(bench.stored(segments(items)).0.len(), 20_000);
 }
 
 #[test]

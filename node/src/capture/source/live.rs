@@ -6,20 +6,25 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use como_anonymize::LinkType;
-use pcap::{Active, Capture, Precision, Stat};
+use pcap::{Active, Capture, Precision};
 
 use super::meter::{Watch, longest_frame};
+use super::ring::RingCounts;
 use super::{Event, Meter, PacketSource, Progress, SourceError, SourcePacket};
-use crate::trace::{Gap, GapCause, MAX_CAPTURE_BYTES};
+use crate::trace::{Gap, MAX_CAPTURE_BYTES};
 
 /// After this long, the kernel hands over a block that is not full.
-const RETIRE_TIMEOUT_MS: i32 = 100;
+const RETIRE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Sleep when the ring was empty: a 256 MiB ring holds far more than arrives meanwhile.
 const IDLE_SLEEP: Duration = Duration::from_millis(5);
-/// How often the loss counters are read.
-const STATS_INTERVAL: Duration = Duration::from_secs(1);
-/// Packets taken from the ring in one call of `read`.
-const PACKETS_PER_READ: usize = 8192;
+/// How often losses become gap records.
+const LOSSES_EVERY: Duration = Duration::from_secs(1);
+/// How often the kernel's counters are read.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Packets taken from the ring in one call of `read`: few enough that blocks for them fit in what is kept free.
+const PACKETS_PER_READ: usize = 1024;
+/// What the ring holds of a packet beside its bytes, about (`struct tpacket3_hdr`, the address, alignment).
+const RING_OVERHEAD_BYTES: u64 = 96;
 
 /// How to capture on a link.
 #[derive(Clone, Debug)]
@@ -53,10 +58,12 @@ pub struct LiveSource {
     interface: String,
     capture: Capture<Active>,
     link: u32,
-    seen: Stat,
-    stats_at: Instant,
-    stats_from_ns: u64,
+    counts: RingCounts,
+    looked_at: Instant,
+    told_at: Instant,
+    told_from_ns: u64,
     delivered: u64,
+    delivered_bytes: u64,
     watch: Watch,
     meter: Arc<Meter>,
 }
@@ -84,7 +91,7 @@ impl LiveSource {
             .snaplen(config.snap_bytes.min(MAX_CAPTURE_BYTES) as i32)
             .buffer_size(buffer)
             .promisc(config.promiscuous)
-            .timeout(RETIRE_TIMEOUT_MS)
+            .timeout(RETIRE_TIMEOUT.as_millis() as i32)
             .immediate_mode(false)
             .precision(Precision::Nano)
             .open()
@@ -94,7 +101,7 @@ impl LiveSource {
         }
         let mut capture = capture.setnonblock().map_err(error)?;
         let link = link_type(capture.get_datalink().0);
-        let seen = capture.stats().map_err(error)?;
+        let begin = capture.stats().map_err(error)?;
         let longest = match LinkType(link) {
             LinkType::ETHERNET => longest_frame(&config.interface),
             _ => u32::MAX,
@@ -105,37 +112,56 @@ impl LiveSource {
             interface: config.interface.clone(),
             capture,
             link,
-            seen,
-            stats_at: Instant::now(),
-            stats_from_ns: wall_ns(),
+            counts: RingCounts::since(begin, config.filter.is_some()),
+            looked_at: Instant::now(),
+            told_at: Instant::now(),
+            told_from_ns: wall_ns(),
             delivered: 0,
+            delivered_bytes: 0,
             watch: Watch::new(longest),
             meter: Arc::new(meter),
         })
     }
 
-    /// Loss since the last call, as gap records. Called once a second, and once more at the end.
-    pub fn losses(&mut self) -> Result<Vec<Gap>, SourceError> {
+    /// Reads the kernel's counters when it is time; loss since it was last told becomes gap records, once a second.
+    fn look(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<(), SourceError> {
+        if self.looked_at.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        self.count()?;
+        if self.told_at.elapsed() >= LOSSES_EVERY {
+            self.losses().into_iter().for_each(|gap| give(Event::Gap(gap)));
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) -> Result<(), SourceError> {
+        self.looked_at = Instant::now();
         let stats = self.capture.stats().map_err(|error| self.error(error))?;
-        let (from_ns, to_ns) = (self.stats_from_ns, wall_ns());
-        (self.stats_at, self.stats_from_ns) = (Instant::now(), to_ns);
-        // The counters are 32 bits wide and wrap.
-        let dropped = stats.dropped.wrapping_sub(self.seen.dropped);
-        let interface_dropped = stats.if_dropped.wrapping_sub(self.seen.if_dropped);
-        self.seen = stats;
-        let gap = |cause, count: u32| {
-            (count > 0).then(|| Gap {
+        self.counts.see(stats);
+        let packet_bytes = RING_OVERHEAD_BYTES + self.delivered_bytes / self.delivered.max(1);
+        let held_bytes = self.held().saturating_mul(packet_bytes);
+        self.meter.hold(held_bytes);
+        Ok(())
+    }
+
+    /// Packets in the ring that were not read yet, when the counters were read.
+    fn held(&self) -> u64 {
+        self.counts.kept().saturating_sub(self.delivered)
+    }
+
+    fn losses(&mut self) -> Vec<Gap> {
+        let (from_ns, to_ns) = (self.told_from_ns, wall_ns());
+        (self.told_at, self.told_from_ns) = (Instant::now(), to_ns);
+        let gap = |(cause, packets)| {
+            (packets > 0).then_some(Gap {
                 from_ns,
                 to_ns,
                 cause,
-                packets: Some(count.into()),
+                packets: Some(packets),
             })
         };
-        let gaps = [
-            gap(GapCause::KernelDrop, dropped),
-            gap(GapCause::InterfaceDrop, interface_dropped),
-        ];
-        Ok(gaps.into_iter().flatten().collect())
+        self.counts.take_losses().into_iter().filter_map(gap).collect()
     }
 
     fn error(&self, error: pcap::Error) -> SourceError {
@@ -148,7 +174,7 @@ impl LiveSource {
 
 impl PacketSource for LiveSource {
     fn read(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<Progress, SourceError> {
-        let (link, mut delivered) = (self.link, self.delivered);
+        let (link, mut delivered, mut bytes) = (self.link, self.delivered, self.delivered_bytes);
         let watch = &mut self.watch;
         let taken = self.capture.dispatch(Some(PACKETS_PER_READ), |packet| {
             delivered += 1;
@@ -157,6 +183,7 @@ impl PacketSource for LiveSource {
             let ts_ns = time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64;
             watch.see(ts_ns, packet.header.len);
             let data = &packet.data[..packet.data.len().min(MAX_CAPTURE_BYTES)];
+            bytes += data.len() as u64;
             give(Event::Packet(SourcePacket {
                 ts_ns,
                 wire_len: packet.header.len,
@@ -165,16 +192,14 @@ impl PacketSource for LiveSource {
                 offset_after: delivered,
             }));
         });
-        self.delivered = delivered;
+        (self.delivered, self.delivered_bytes) = (delivered, bytes);
         self.watch.tell(&self.meter);
         let taken = match taken {
             Ok(taken) => taken,
             Err(pcap::Error::TimeoutExpired) => 0,
             Err(error) => return Err(self.error(error)),
         };
-        if self.stats_at.elapsed() >= STATS_INTERVAL {
-            self.losses()?.into_iter().for_each(|gap| give(Event::Gap(gap)));
-        }
+        self.look(give)?;
         if taken == 0 {
             thread::sleep(IDLE_SLEEP);
             return Ok(Progress::Idle);
@@ -182,14 +207,31 @@ impl PacketSource for LiveSource {
         Ok(Progress::More)
     }
 
+    fn wait(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<(), SourceError> {
+        thread::sleep(IDLE_SLEEP);
+        self.look(give)
+    }
+
+    /// What was in the ring when capture was told to stop, and no more: a busy link would never be empty.
     fn finish(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<(), SourceError> {
-        // One buffer at most: a busy link would never be empty.
-        self.read(give)?;
-        self.losses()?.into_iter().for_each(|gap| give(Event::Gap(gap)));
+        self.count()?;
+        let (until, mut progress_at) = (self.counts.kept(), Instant::now());
+        // A block that is not full comes late.
+        while self.delivered < until && progress_at.elapsed() < 2 * RETIRE_TIMEOUT {
+            if self.read(give)? == Progress::More {
+                progress_at = Instant::now();
+            }
+        }
+        self.count()?;
+        self.losses().into_iter().for_each(|gap| give(Event::Gap(gap)));
         Ok(())
     }
 
     fn is_live(&self) -> bool {
+        true
+    }
+
+    fn has_ring(&self) -> bool {
         true
     }
 }

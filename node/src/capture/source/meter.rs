@@ -2,7 +2,9 @@
 //! thread that reads, read by the one that reports. Must never hold anything of a packet but counts.
 
 use std::fs;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+
+use crate::allowance;
 
 /// Frames may be this much longer than the interface's MTU: Ethernet header, two VLAN tags, frame check sequence.
 const LINK_BYTES: u32 = 14 + 2 * 4 + 4;
@@ -16,8 +18,11 @@ pub struct Meter {
     pub out_of_order: AtomicU64,
     /// Packets longer than any that the link carries: the interface merged them.
     pub merged: AtomicU64,
+    /// How full the kernel's ring is, per mille.
+    pub ring_fill: AtomicU16,
     /// Bytes of the kernel's ring that were asked for, and that were given where that is less.
     ring: Option<(u64, u64)>,
+    ring_bytes: u64,
     interface: String,
 }
 
@@ -30,9 +35,16 @@ impl Meter {
             ring: given
                 .filter(|given| *given < asked_bytes)
                 .map(|given| (asked_bytes, given)),
+            ring_bytes: given.unwrap_or(asked_bytes),
             interface: interface.to_owned(),
             ..Self::default()
         }
+    }
+
+    /// So many bytes of the ring are taken.
+    pub(super) fn hold(&self, bytes: u64) {
+        self.ring_fill
+            .store(allowance::fill(bytes, self.ring_bytes), Ordering::Relaxed);
     }
 
     /// What the operator should know, and what to do about it; empty: nothing.

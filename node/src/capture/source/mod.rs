@@ -4,6 +4,7 @@
 mod file;
 mod live;
 mod meter;
+mod ring;
 #[cfg(test)]
 mod tests;
 
@@ -54,6 +55,12 @@ pub trait PacketSource: Send {
     /// Gives some packets and losses, then returns. Never blocks for more than a tenth of a second.
     fn read(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<Progress, SourceError>;
 
+    /// Called instead of [`PacketSource::read`] while there is no room for packets: gives losses, and sleeps a little.
+    fn wait(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<(), SourceError> {
+        let _ = give;
+        Ok(())
+    }
+
     /// What is left when capture stops: packets already received, and the last losses.
     fn finish(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<(), SourceError> {
         let _ = give;
@@ -62,6 +69,11 @@ pub trait PacketSource: Send {
 
     /// A live source does not wait for us: when capture is behind, packets are lost.
     fn is_live(&self) -> bool;
+
+    /// A live source that keeps packets until they are read, and counts those that it has no room for.
+    fn has_ring(&self) -> bool {
+        false
+    }
 }
 
 /// What is wrong with a source. For the operator.

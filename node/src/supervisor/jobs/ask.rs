@@ -205,6 +205,7 @@ impl Job {
             created_ns: now_ns(),
             estimate: asked.estimate,
             read_bytes: 0,
+            paused_ns: 0,
             reused: false,
             recipients: vec![recipient],
             header: None,

@@ -81,6 +81,8 @@ pub(in crate::supervisor) struct Job {
     pub estimate: Estimate,
     /// Bytes of the trace that its reader read: for the audit log, not for the asker.
     read_bytes: u64,
+    /// How long its reader waited for the link, ns: likewise.
+    paused_ns: u64,
     pub reused: bool,
     recipients: Vec<Vec<u8>>,
     header: Option<Arc<Header>>,
@@ -206,6 +208,11 @@ impl Jobs {
     pub fn bytes(&self) -> u64 {
         let kept: u64 = self.kept.values().map(|k| k.bytes).sum();
         kept + self.all.values().map(|j| j.totals.bytes).sum::<u64>()
+    }
+
+    /// How long readers waited so that capture need not, ms, over the jobs that are known.
+    pub fn paused_ms(&self) -> u64 {
+        self.all.values().map(|job| job.paused_ns).sum::<u64>() / 1_000_000
     }
 
     /// Jobs by state, for the status.

@@ -13,9 +13,10 @@ use crate::wire::{self as messages, down};
 
 impl Supervisor {
     /// A reader reports how far it is.
-    pub(in crate::supervisor) fn job_progress(&mut self, from: ChildId, done: u64, total: u64) {
+    pub(in crate::supervisor) fn job_progress(&mut self, from: ChildId, told: wire::progress::Reader<'_>) {
         if let Some(job) = self.job_of(from) {
-            job.progress = (done, total);
+            job.progress = (told.get_done(), told.get_total());
+            job.paused_ns = told.get_paused_ns();
         }
     }
 
@@ -84,6 +85,7 @@ impl Supervisor {
                 job.reader_done = true;
                 job.totals.damaged = finished.get_damaged();
                 job.read_bytes = finished.get_read_bytes();
+                job.paused_ns = finished.get_paused_ns();
             }
             _ => {
                 job.totals.bytes = finished.get_bytes();
@@ -145,6 +147,7 @@ impl Supervisor {
         job.fix = fix.to_owned();
         let (owner, totals) = (job.owner.clone(), job.totals);
         let (bytes_estimated, bytes_read) = (job.estimate.bytes, job.read_bytes);
+        let paused_ms = job.paused_ns / 1_000_000;
         if state == State::Done
             && let Some(job) = self.jobs.all.get(id)
             && let Err(error) = self.jobs.keep(job)
@@ -172,6 +175,7 @@ impl Supervisor {
             state: &text,
             bytes_estimated,
             bytes_read,
+            paused_ms,
             bytes: totals.bytes,
             packets: totals.packets,
             rows: totals.rows,

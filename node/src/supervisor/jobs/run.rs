@@ -70,6 +70,7 @@ impl Supervisor {
         self.children
             .send_with(runner, messages::peer("output", 0), vec![output.into()]);
         self.link(reader, runner, 0);
+        self.pace_readers();
         job.header = Some(Arc::new(header));
         job.state = State::Running;
         Ok(())
