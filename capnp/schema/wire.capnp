@@ -392,6 +392,7 @@ struct Finished {
   fuel      @6 :UInt64; # runner of a module: what it used
   wallNs    @7 :UInt64;
   memoryBytes @8 :UInt64;
+  late      @9 :UInt64; # runner: packets that are not in the order of time
 }
 
 # ---------------------------------------------------------------- runner

@@ -1,0 +1,231 @@
+//! The merge window: packets on their way out of the trace, brought into the order of time. The trace keeps packets as
+//! they arrived; a source with several queues, or a file that was put together of several, hands over some a little late.
+//! Must never drop a packet, nor hold back more than the window.
+
+use std::collections::VecDeque;
+
+/// How late a packet may be, behind the newest before it, to be put in its place: packet time, ns.
+pub const MERGE_WINDOW_NS: u64 = 1_000_000_000;
+/// Bytes that are held back, at most: a faster link has a shorter window.
+pub const MAX_HELD_BYTES: usize = 32 << 20;
+
+/// Packets that are held back together, in the order in which they were captured.
+pub trait Timed: Sized {
+    /// Their times, ns, on the grain that they are shown on.
+    fn times(&self) -> &[u64];
+    /// Bytes of memory that they take, roughly.
+    fn bytes(&self) -> usize;
+    /// Packets of several batches in a new order, each by its batch and its number there.
+    fn gather(batches: &[Self], order: &[(u32, u32)]) -> Vec<Self>;
+}
+
+/// Packets that wait for earlier ones.
+pub struct Merge<T> {
+    window_ns: u64,
+    max_bytes: usize,
+    /// In order, within each and one after the other.
+    held: VecDeque<T>,
+    bytes: usize,
+    /// Time of the newest packet so far.
+    newest_ns: u64,
+    /// Time of the newest packet that was let go: what is older comes too late.
+    passed_ns: u64,
+    late: u64,
+}
+
+impl<T: Timed> Default for Merge<T> {
+    fn default() -> Self {
+        Self::new(MERGE_WINDOW_NS, MAX_HELD_BYTES)
+    }
+}
+
+impl<T: Timed> Merge<T> {
+    /// Nothing is held yet.
+    pub fn new(window_ns: u64, max_bytes: usize) -> Self {
+        Self {
+            window_ns,
+            max_bytes,
+            held: VecDeque::new(),
+            bytes: 0,
+            newest_ns: 0,
+            passed_ns: 0,
+            late: 0,
+        }
+    }
+
+    /// Packets that came too late for their place: they stand right after what was let go before them.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Takes the next packets; gives those that nothing can come before any more.
+    pub fn push(&mut self, batch: T, out: &mut Vec<T>) {
+        let times = batch.times();
+        let Some(earliest) = times.iter().min().copied() else {
+            return;
+        };
+        self.late += times.iter().filter(|ts| **ts < self.passed_ns).count() as u64;
+        self.newest_ns = times.iter().fold(self.newest_ns, |newest, ts| newest.max(*ts));
+        // What stands before it is in its place already.
+        let after = self.held.iter().rposition(|held| last(held) <= earliest);
+        let from = after.map_or(0, |after| after + 1);
+        let in_order = from == self.held.len() && times.is_sorted();
+        self.bytes += batch.bytes();
+        self.held.push_back(batch);
+        if !in_order {
+            self.sort(from);
+        }
+        self.let_go(out);
+    }
+
+    /// The trace is at its end: gives all that is held.
+    pub fn finish(&mut self, out: &mut Vec<T>) {
+        self.bytes = 0;
+        out.extend(self.held.drain(..));
+    }
+
+    fn let_go(&mut self, out: &mut Vec<T>) {
+        let horizon_ns = self.newest_ns.saturating_sub(self.window_ns);
+        while let Some(first) = self.held.front() {
+            let last_ns = last(first);
+            if last_ns > horizon_ns && (self.bytes <= self.max_bytes || self.held.len() == 1) {
+                return;
+            }
+            self.bytes -= first.bytes();
+            self.passed_ns = self.passed_ns.max(last_ns);
+            out.extend(self.held.pop_front());
+        }
+    }
+
+    /// Brings what is held from a place on into order; packets of one time stay as they were captured.
+    fn sort(&mut self, from: usize) {
+        let batches: Vec<T> = self.held.drain(from..).collect();
+        let mut order: Vec<(u64, (u32, u32))> = Vec::new();
+        for (number, batch) in (0..).zip(&batches) {
+            let rows = (0..).zip(batch.times());
+            order.extend(rows.map(|(row, ts)| (*ts, (number, row))));
+        }
+        order.sort_by_key(|(ts, _)| *ts);
+        let order: Vec<(u32, u32)> = order.into_iter().map(|(_, place)| place).collect();
+        self.held.extend(T::gather(&batches, &order));
+        self.bytes = self.held.iter().map(T::bytes).sum();
+    }
+}
+
+fn last<T: Timed>(batch: &T) -> u64 {
+    batch.times().last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Packets that are told apart by a number.
+    #[derive(Clone, Debug, Default)]
+    struct Batch {
+        times: Vec<u64>,
+        numbers: Vec<usize>,
+    }
+
+    impl Timed for Batch {
+        fn times(&self) -> &[u64] {
+            &self.times
+        }
+
+        fn bytes(&self) -> usize {
+            self.times.len()
+        }
+
+        fn gather(batches: &[Self], order: &[(u32, u32)]) -> Vec<Self> {
+            let of = |(batch, row): &(u32, u32)| {
+                let batch = &batches[*batch as usize];
+                (batch.times[*row as usize], batch.numbers[*row as usize])
+            };
+            // Batches of three: where they are cut changes nothing.
+            let chunks = order.chunks(3).map(|chunk| chunk.iter().map(of).unzip());
+            chunks.map(|(times, numbers)| Batch { times, numbers }).collect()
+        }
+    }
+
+    fn merged(
+        times: &[u64],
+        cut: usize,
+        window_ns: u64,
+        max_bytes: usize,
+    ) -> (Vec<(u64, usize)>, u64, usize) {
+        let mut merge = Merge::new(window_ns, max_bytes);
+        let (mut out, mut most) = (Vec::new(), 0);
+        for (at, chunk) in times.chunks(cut).enumerate() {
+            let numbers = (at * cut..at * cut + chunk.len()).collect();
+            let times = chunk.to_vec();
+            merge.push(Batch { times, numbers }, &mut out);
+            most = most.max(merge.held.iter().map(Timed::bytes).sum());
+        }
+        merge.finish(&mut out);
+        let out = out
+            .into_iter()
+            .flat_map(|batch| batch.times.into_iter().zip(batch.numbers));
+        (out.collect(), merge.late(), most)
+    }
+
+    /// How far each packet is behind the newest before it.
+    fn lateness(times: &[u64]) -> Vec<u64> {
+        let mut newest = 0;
+        let behind = |ts: &u64| {
+            newest = newest.max(*ts);
+            newest - ts
+        };
+        times.iter().map(behind).collect()
+    }
+
+    proptest! {
+        /// Whatever comes: nothing is lost or doubled, nothing that is late by at most the window is out of order, and what
+        /// is out of order is counted.
+        #[test]
+        fn results_come_in_the_order_of_time(
+            steps in prop::collection::vec((0u64..20, prop_oneof![9 => 0u64..1, 3 => 0u64..30, 1 => 0u64..200]), 0..200),
+            cut in 1usize..9,
+            window_ns in 0u64..60,
+        ) {
+            let mut now = 1000;
+            let times: Vec<u64> = steps.iter().map(|(step, behind)| { now += step; now - behind }).collect();
+            let (out, late, _) = merged(&times, cut, window_ns, usize::MAX);
+            let mut numbers: Vec<usize> = out.iter().map(|(_, number)| *number).collect();
+            prop_assert!(out.iter().all(|(ts, number)| times[*number] == *ts));
+            let mut newest = (0, 0);
+            let mut out_of_order = 0;
+            for &(ts, number) in &out {
+                if (ts, number) < newest {
+                    out_of_order += 1;
+                } else {
+                    newest = (ts, number);
+                }
+            }
+            prop_assert!(out_of_order <= late);
+            let beyond = lateness(&times).iter().filter(|behind| **behind > window_ns).count() as u64;
+            prop_assert!(late <= beyond, "{} late, {} beyond the window", late, beyond);
+            numbers.sort_unstable();
+            prop_assert_eq!(numbers, (0..times.len()).collect::<Vec<_>>());
+        }
+
+        /// A flood within the window is bounded in memory.
+        #[test]
+        fn no_more_is_held_than_there_is_room_for(
+            behind in prop::collection::vec(0u64..50, 0..200), cut in 1usize..9, max_bytes in 1usize..40,
+        ) {
+            let times: Vec<u64> = behind.iter().map(|behind| 1000 - behind).collect();
+            let (out, _, most) = merged(&times, cut, u64::MAX, max_bytes);
+            prop_assert!(most <= max_bytes.max(cut));
+            prop_assert_eq!(out.len(), times.len());
+        }
+    }
+
+    #[test]
+    fn packets_of_one_time_stay_as_they_were_captured() {
+        let (out, late, _) = merged(&[5, 5, 4, 5, 4], 2, 10, usize::MAX);
+        assert_eq!(out, [(4, 2), (4, 4), (5, 0), (5, 1), (5, 3)]);
+        assert_eq!(late, 0);
+    }
+}
