@@ -10,6 +10,7 @@ mod modules;
 mod native;
 mod pending;
 mod retrieval;
+mod scale;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ pub struct Bench {
     pub trace: Trace,
     /// Measured rounds after the warm-up.
     pub rounds: u32,
+    /// Largest trace in which one flow is looked for, GB of capture.
+    pub scale_gb: u64,
     /// Folder for scratch files.
     pub scratch: PathBuf,
 }
@@ -34,6 +37,7 @@ const GROUPS: &[Group] = &[
     (ingest::NAMES, ingest::rows),
     (archive::NAMES, archive::rows),
     (retrieval::NAMES, retrieval::rows),
+    (scale::NAMES, scale::rows),
     (cipher::NAMES, cipher::rows),
     (anonymize::NAMES, anonymize::rows),
     (modules::NAMES, modules::rows),
