@@ -214,7 +214,9 @@ fn try_block(
 ) -> Result<(), TraceError> {
     let first = match request.view_level {
         // All of the block will be needed.
-        AccessLevel::Payload if request.search(run.segment).is_none() => planned.bytes,
+        AccessLevel::Payload if request.search(run.segment).is_none_or(|search| search.passes) => {
+            planned.bytes
+        }
         _ => FIRST_READ_BYTES.min(planned.bytes),
     };
     let block = run.reader.block_in(sections, planned.position, first)?;

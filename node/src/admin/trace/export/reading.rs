@@ -381,3 +381,50 @@ impl Timed for Records {
         gathered
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use como_savefile::Resolution;
+
+    use super::*;
+    use crate::retrieval::Merge;
+
+    fn records(link: u32, times: &[u64]) -> Records {
+        let mut records = Records {
+            link,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            ts_ns: Vec::new(),
+        };
+        for ts_ns in times {
+            let data = ts_ns.to_le_bytes();
+            let encoder = Encoder::Pcap(Resolution::Nanoseconds);
+            records
+                .push(encoder, *ts_ns, 8, [&data[..3], &data[3..]])
+                .unwrap();
+        }
+        records
+    }
+
+    #[test]
+    fn records_that_come_late_stand_in_their_place_and_keep_their_link_type() {
+        let mut merge = Merge::default();
+        let mut out = Vec::new();
+        merge.push(records(1, &[10, 30]), &mut out);
+        merge.push(records(101, &[20, 20, 40]), &mut out);
+        merge.push(records(1, &[35]), &mut out);
+        merge.finish(&mut out);
+        let stand: Vec<(u32, Vec<u64>)> = out.iter().map(|r| (r.link, r.ts_ns.clone())).collect();
+        let expected = [
+            (1, vec![10]),
+            (101, vec![20, 20]),
+            (1, vec![30, 35]),
+            (101, vec![40]),
+        ];
+        assert_eq!(stand, expected);
+        for (of, (link, times)) in out.iter().zip(&expected) {
+            assert_eq!(of.bytes, records(*link, times).bytes);
+        }
+        assert_eq!(merge.late(), 0);
+    }
+}

@@ -11,6 +11,7 @@ mod native;
 mod pending;
 mod retrieval;
 mod scale;
+mod store;
 
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,7 @@ const GROUPS: &[Group] = &[
     (archive::NAMES, archive::rows),
     (retrieval::NAMES, retrieval::rows),
     (scale::NAMES, scale::rows),
+    (store::NAMES, store::rows),
     (cipher::NAMES, cipher::rows),
     (anonymize::NAMES, anonymize::rows),
     (modules::NAMES, modules::rows),
