@@ -418,7 +418,8 @@ mod tests {
         let expected = [
             (1, vec![10]),
             (101, vec![20, 20]),
-            (1, vec![30, 35]),
+            (1, vec![30]),
+            (1, vec![35]),
             (101, vec![40]),
         ];
         assert_eq!(stand, expected);
