@@ -24,13 +24,26 @@ pub struct Merge<T> {
     window_ns: u64,
     max_bytes: usize,
     /// In order, within each and one after the other.
-    held: VecDeque<T>,
+    held: VecDeque<Held<T>>,
     bytes: usize,
     /// Time of the newest packet so far.
     newest_ns: u64,
-    /// Time of the newest packet that was let go: what is older comes too late.
+    /// Time of the newest packet that was let go: what is older has no place any more.
     passed_ns: u64,
     late: u64,
+}
+
+/// A batch, and the time that stands for each of its packets: its own, or that of the newest before it where it came too
+/// late.
+struct Held<T> {
+    batch: T,
+    order_ns: Vec<u64>,
+}
+
+impl<T> Held<T> {
+    fn last_ns(&self) -> u64 {
+        self.order_ns.last().copied().unwrap_or(0)
+    }
 }
 
 impl<T: Timed> Default for Merge<T> {
@@ -53,25 +66,23 @@ impl<T: Timed> Merge<T> {
         }
     }
 
-    /// Packets that came too late for their place: they stand right after what was let go before them.
+    /// Packets that came too late for their place: they stand where they came.
     pub fn late(&self) -> u64 {
         self.late
     }
 
     /// Takes the next packets; gives those that nothing can come before any more.
     pub fn push(&mut self, batch: T, out: &mut Vec<T>) {
-        let times = batch.times();
-        let Some(earliest) = times.iter().min().copied() else {
+        let order_ns: Vec<u64> = batch.times().iter().map(|ts| self.place(*ts)).collect();
+        let Some(earliest_ns) = order_ns.iter().min().copied() else {
             return;
         };
-        self.late += times.iter().filter(|ts| **ts < self.passed_ns).count() as u64;
-        self.newest_ns = times.iter().fold(self.newest_ns, |newest, ts| newest.max(*ts));
         // What stands before it is in its place already.
-        let after = self.held.iter().rposition(|held| last(held) <= earliest);
+        let after = self.held.iter().rposition(|held| held.last_ns() <= earliest_ns);
         let from = after.map_or(0, |after| after + 1);
-        let in_order = from == self.held.len() && times.is_sorted();
+        let in_order = from == self.held.len() && order_ns.is_sorted();
         self.bytes += batch.bytes();
-        self.held.push_back(batch);
+        self.held.push_back(Held { batch, order_ns });
         if !in_order {
             self.sort(from);
         }
@@ -81,39 +92,49 @@ impl<T: Timed> Merge<T> {
     /// The trace is at its end: gives all that is held.
     pub fn finish(&mut self, out: &mut Vec<T>) {
         self.bytes = 0;
-        out.extend(self.held.drain(..));
+        out.extend(self.held.drain(..).map(|held| held.batch));
+    }
+
+    /// The time that the next packet is put in order by.
+    fn place(&mut self, ts_ns: u64) -> u64 {
+        self.newest_ns = self.newest_ns.max(ts_ns);
+        let is_late = self.newest_ns - ts_ns > self.window_ns || ts_ns < self.passed_ns;
+        self.late += u64::from(is_late);
+        if is_late { self.newest_ns } else { ts_ns }
     }
 
     fn let_go(&mut self, out: &mut Vec<T>) {
         let horizon_ns = self.newest_ns.saturating_sub(self.window_ns);
         while let Some(first) = self.held.front() {
-            let last_ns = last(first);
+            let last_ns = first.last_ns();
             if last_ns > horizon_ns && (self.bytes <= self.max_bytes || self.held.len() == 1) {
                 return;
             }
-            self.bytes -= first.bytes();
+            self.bytes -= first.batch.bytes();
             self.passed_ns = self.passed_ns.max(last_ns);
-            out.extend(self.held.pop_front());
+            out.extend(self.held.pop_front().map(|held| held.batch));
         }
     }
 
     /// Brings what is held from a place on into order; packets of one time stay as they were captured.
     fn sort(&mut self, from: usize) {
-        let batches: Vec<T> = self.held.drain(from..).collect();
-        let mut order: Vec<(u64, (u32, u32))> = Vec::new();
-        for (number, batch) in (0..).zip(&batches) {
-            let rows = (0..).zip(batch.times());
-            order.extend(rows.map(|(row, ts)| (*ts, (number, row))));
+        let (mut batches, mut order) = (Vec::new(), Vec::new());
+        for (number, held) in (0u32..).zip(self.held.drain(from..)) {
+            let rows = (0u32..).zip(&held.order_ns);
+            order.extend(rows.map(|(row, ts_ns)| (*ts_ns, (number, row))));
+            batches.push(held.batch);
         }
-        order.sort_by_key(|(ts, _)| *ts);
-        let order: Vec<(u32, u32)> = order.into_iter().map(|(_, place)| place).collect();
-        self.held.extend(T::gather(&batches, &order));
-        self.bytes = self.held.iter().map(T::bytes).sum();
+        order.sort_by_key(|(ts_ns, _)| *ts_ns);
+        let (times, places): (Vec<u64>, Vec<(u32, u32)>) = order.into_iter().unzip();
+        let mut rest = &times[..];
+        for batch in T::gather(&batches, &places) {
+            let (order_ns, after) = rest.split_at(batch.times().len());
+            rest = after;
+            let order_ns = order_ns.to_vec();
+            self.held.push_back(Held { batch, order_ns });
+        }
+        self.bytes = self.held.iter().map(|held| held.batch.bytes()).sum();
     }
-}
-
-fn last<T: Timed>(batch: &T) -> u64 {
-    batch.times().last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -164,7 +185,7 @@ mod tests {
             let numbers = (at * cut..at * cut + chunk.len()).collect();
             let times = chunk.to_vec();
             merge.push(Batch { times, numbers }, &mut out);
-            most = most.max(merge.held.iter().map(Timed::bytes).sum());
+            most = most.max(merge.held.iter().map(|held| held.batch.bytes()).sum());
         }
         merge.finish(&mut out);
         let out = out
@@ -184,8 +205,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes: nothing is lost or doubled, nothing that is late by at most the window is out of order, and what
-        /// is out of order is counted.
+        /// Whatever comes, and however it is cut into batches: nothing is lost or doubled, nothing that is late by at most the
+        /// window is out of order, and what is out of order is counted.
         #[test]
         fn results_come_in_the_order_of_time(
             steps in prop::collection::vec((0u64..20, prop_oneof![9 => 0u64..1, 3 => 0u64..30, 1 => 0u64..200]), 0..200),
@@ -197,18 +218,15 @@ mod tests {
             let (out, late, _) = merged(&times, cut, window_ns, usize::MAX);
             let mut numbers: Vec<usize> = out.iter().map(|(_, number)| *number).collect();
             prop_assert!(out.iter().all(|(ts, number)| times[*number] == *ts));
-            let mut newest = (0, 0);
-            let mut out_of_order = 0;
-            for &(ts, number) in &out {
-                if (ts, number) < newest {
-                    out_of_order += 1;
-                } else {
-                    newest = (ts, number);
-                }
-            }
-            prop_assert!(out_of_order <= late);
-            let beyond = lateness(&times).iter().filter(|behind| **behind > window_ns).count() as u64;
-            prop_assert!(late <= beyond, "{} late, {} beyond the window", late, beyond);
+            // Who is late by more than the window stands right behind the newest before it.
+            let lateness = lateness(&times);
+            let mut expected: Vec<usize> = (0..times.len()).collect();
+            expected.sort_by_key(|number| match lateness[*number] {
+                behind if behind > window_ns => times[*number] + behind,
+                _ => times[*number],
+            });
+            prop_assert_eq!(&numbers, &expected);
+            prop_assert_eq!(late, lateness.iter().filter(|behind| **behind > window_ns).count() as u64);
             numbers.sort_unstable();
             prop_assert_eq!(numbers, (0..times.len()).collect::<Vec<_>>());
         }

@@ -152,7 +152,10 @@ impl SegmentReader {
     ) -> Result<View, TraceError> {
         // What capture alone could tell of the addresses.
         let networks = match wanted.treatment == Treatment::Described {
-            true => Some(self.anonymized(sections, block, NETWORKS_GROUP, wanted.rows)?.columns),
+            true => Some(
+                self.anonymized(sections, block, NETWORKS_GROUP, wanted.rows)?
+                    .columns,
+            ),
             false => None,
         };
         let captured = self.open_captured(sections, block)?;
