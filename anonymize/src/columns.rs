@@ -103,6 +103,11 @@ macro_rules! columns {
                 $( self.$field.extend(rows.iter().map(|row| row.$field)); )+
             }
 
+            /// Appends the rows of other columns, which are filled as these are.
+            pub fn append(&mut self, other: &Columns) {
+                $( self.$field.extend_from_slice(&other.$field); )+
+            }
+
             /// Row `index`; `None` beyond the end.
             pub fn row(&self, index: usize) -> Option<PacketRow> {
                 Some(PacketRow { $( $field: *self.$field.get(index)?, )+ })

@@ -4,6 +4,7 @@
 use crate::checksum::judge;
 use crate::class::{class_v4, class_v6};
 use crate::columns::{NO_VLAN, PacketRow};
+use crate::deny::DenyReason;
 use crate::dissect::link::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use crate::dissect::{Dissection, Layer, LayerKind, be16, be32, dissect};
 use crate::packet::{LinkType, RawPacket};
@@ -59,6 +60,21 @@ impl RowMeta {
             meta.checksums = judge(packet.data, dissection);
         }
         meta
+    }
+
+    /// Of a packet that stopped a dissector before: nothing is looked up in it.
+    pub fn set_aside(packet: &RawPacket<'_>) -> Self {
+        RowMeta {
+            ts_ns: packet.ts_ns,
+            wire_len: packet.wire_len,
+            weight: 1,
+            deny: DenyReason::Undissected.as_u8(),
+            src_class: 0,
+            dst_class: 0,
+            checksums: 0,
+            src_as: 0,
+            dst_as: 0,
+        }
     }
 
     /// From a row, for re-keying and restoring.

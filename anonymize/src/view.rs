@@ -70,6 +70,15 @@ pub struct View {
     pub frames: Frames,
 }
 
+/// How much is made of packets above `anonymized`, where columns come from frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    /// The frames, with time and length; the other columns stay empty.
+    Shown,
+    /// And all columns.
+    Described,
+}
+
 /// The visible bytes of each packet at the view's level, one after the other.
 #[derive(Clone)]
 pub struct Frames {
@@ -166,6 +175,22 @@ impl View {
         true
     }
 
+    /// Appends the packets of another view, whose columns are filled as here. False, and nothing appended, where it is
+    /// of another level or link type, or the batch would pass 4 GiB.
+    #[must_use]
+    pub fn append(&mut self, other: &View) -> bool {
+        let start = self.frames.bytes.len();
+        let fits = u32::try_from(start + other.frames.bytes.len()).is_ok();
+        if (self.level, self.link) != (other.level, other.link) || !fits {
+            return false;
+        }
+        self.columns.append(&other.columns);
+        let ends = other.frames.offsets.iter().skip(1);
+        self.frames.offsets.extend(ends.map(|end| start as u32 + end));
+        self.frames.bytes.extend_from_slice(&other.frames.bytes);
+        true
+    }
+
     /// The packets that are in `keep`, in order.
     pub fn select(&self, keep: &crate::bitmap::Bitmap) -> View {
         let mut frames = Frames::default();
@@ -245,17 +270,74 @@ impl View {
         }
     }
 
+    /// Appends a captured packet that lies in pieces to a view at `payload`, with its time and length and no other
+    /// column; [`View::describe_captured`] makes these. False, and nothing appended, when the batch would pass 4 GiB.
+    #[must_use]
+    pub fn push_captured(&mut self, ts_ns: u64, wire_len: u32, pieces: [&[u8]; 2]) -> bool {
+        let length = self.frames.bytes.len() + pieces[0].len() + pieces[1].len();
+        if u32::try_from(length).is_err() {
+            return false;
+        }
+        pieces
+            .iter()
+            .for_each(|piece| self.frames.bytes.extend_from_slice(piece));
+        self.frames.close();
+        self.columns.ts_ns.push(ts_ns);
+        self.columns.wire_len.push(wire_len);
+        true
+    }
+
+    /// Makes all columns of packets that were pushed with [`View::push_captured`]. The rows in `set_aside`, ascending,
+    /// stopped a dissector before: of them length and reason are told, and nobody dissects them.
+    pub fn describe_captured(&mut self, set_aside: &[usize]) {
+        let (mut dissection, mut rows) = (Dissection::new(), RowBuffer::default());
+        let times = std::mem::take(&mut self.columns);
+        for row in 0..times.len() {
+            let data = self.frames.get(row).unwrap_or_default();
+            let packet = RawPacket {
+                ts_ns: times.ts_ns[row],
+                wire_len: times.wire_len[row],
+                link: self.link,
+                data,
+            };
+            let described = if set_aside.binary_search(&row).is_ok() {
+                let meta = RowMeta::set_aside(&packet);
+                let mut described = describe(&meta, self.link, &[]);
+                described.cap_len = data.len() as u32;
+                described
+            } else {
+                dissection.read(self.link, data);
+                describe_dissected(&RowMeta::of_packet(&packet, &dissection), data, &dissection)
+            };
+            rows.push(described, &mut self.columns);
+        }
+        rows.flush(&mut self.columns);
+    }
+
     /// Appends what level `headers` shows of captured header bytes, as section R keeps them. Time, length, reason,
     /// classes and verdicts come from `meta`: they were taken from the whole packet. False, and nothing appended,
     /// when the batch would pass 4 GiB.
     #[must_use]
-    pub fn push_headers(&mut self, meta: &RowMeta, headers: &[u8], anonymizer: &Anonymizer) -> bool {
+    pub fn push_headers(
+        &mut self,
+        meta: &RowMeta,
+        headers: &[u8],
+        anonymizer: &Anonymizer,
+        treatment: Treatment,
+    ) -> bool {
         let start = self.frames.bytes.len();
         if u32::try_from(start + headers.len()).is_err() {
             return false;
         }
         anonymizer.show_headers(headers, &dissect(self.link, headers), &mut self.frames.bytes);
-        self.close_frame(meta, start);
+        match treatment {
+            Treatment::Described => self.close_frame(meta, start),
+            Treatment::Shown => {
+                self.columns.ts_ns.push(meta.ts_ns);
+                self.columns.wire_len.push(meta.wire_len);
+                self.frames.close();
+            }
+        }
         true
     }
 

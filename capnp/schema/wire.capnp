@@ -399,6 +399,7 @@ struct Finished {
   wallNs    @7 :UInt64;
   memoryBytes @8 :UInt64;
   pausedNs  @9 :UInt64; # reader: how long its workers waited for their allowance
+  late      @10 :UInt64; # runner: packets that are not in the order of time
 }
 
 # ---------------------------------------------------------------- runner

@@ -26,11 +26,11 @@ use crate::spiffe::SpiffeId;
 use crate::time::wall_clock_ns;
 
 /// Shortest pause between two looks at a query.
-const MIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(3);
 /// Longest pause between two looks at a query.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// A pause is this part of what the query has taken so far.
-const POLLS_PER_WAIT: u32 = 4;
+const POLLS_PER_WAIT: u32 = 8;
 /// How often in a row a read is tried again when the node cannot be reached.
 pub(crate) const READ_RETRIES: u32 = 5;
 /// Pause before the first retry; it doubles.

@@ -15,6 +15,7 @@ pub mod query;
 pub mod reader;
 pub mod records;
 pub mod registry;
+pub mod retrieval;
 pub mod ring;
 pub mod roles;
 pub mod runner;

@@ -150,6 +150,20 @@ impl Node {
         Ok(command)
     }
 
+    /// The same into a pipe.
+    pub fn export_to_stdout(&self) -> Result<Command> {
+        let mut command = self.site.admin(&["trace", "export"])?;
+        command.args(["--level", "payload", "--format", "pcap", "-o", "-"]);
+        Ok(command)
+    }
+
+    /// `como-node import` of one file; the node must not run.
+    pub fn import(&self, capture: &Path) -> Result<Command> {
+        let mut command = self.site.admin(&["import"])?;
+        command.arg(capture);
+        Ok(command)
+    }
+
     /// `como-node run`; its log goes to `node.log` beside its folder.
     pub fn start(&mut self) -> Result<()> {
         self.supervisor = Some(self.site.launch(&self.log())?);

@@ -7,6 +7,11 @@ use crate::hash::{Key, Zeroed};
 /// keys that somebody chose to collide cost no more than this, and are counted as missed.
 const PROBES_MAX: usize = 64;
 
+/// Bits of a place that hold the number of its entry.
+const NUMBER_BITS: u32 = 16;
+/// The others, which hold a part of its key's hash.
+const TAG_MASK: u32 = !0 << NUMBER_BITS;
+
 /// A key and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<K, V> {
@@ -17,19 +22,20 @@ pub struct Entry<K, V> {
 }
 
 /// Open addressing with double hashing (Knuth, The Art of Computer Programming, vol. 3, section 6.4) in SLOTS places, a
-/// power of two, of which three quarters are used.
+/// power of two up to 2^16, of which three quarters are used. Entries stand apart, one after the other: what is done once an
+/// interval costs as much as there are entries, and not as there are places.
 #[derive(Clone)]
 pub struct HashTable<K, V, const SLOTS: usize> {
     entries: [Entry<K, V>; SLOTS],
-    /// Upper half of each key's hash with the lowest bit set; 0 for a free place.
-    tags: [u32; SLOTS],
+    /// Of each place: a part of its key's hash in the upper half, never zero, and the number of its entry; 0 for a free one.
+    places: [u32; SLOTS],
     len: usize,
     missed: u64,
 }
 
 impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
     const MASK: usize = {
-        assert!(SLOTS.is_power_of_two() && SLOTS >= 4);
+        assert!(SLOTS.is_power_of_two() && SLOTS >= 4 && SLOTS <= 1 << NUMBER_BITS);
         SLOTS - 1
     };
     /// Keys that it takes.
@@ -40,7 +46,7 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
             key: K::ZERO,
             value: V::ZERO,
         }; SLOTS],
-        tags: [0; SLOTS],
+        places: [0; SLOTS],
         len: 0,
         missed: 0,
     };
@@ -51,10 +57,11 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
         match self.search(&key) {
             Search::Found(at) => Some(&mut self.entries[at].value),
             Search::Free(at, tag) if self.len < Self::CAPACITY => {
+                let number = self.len;
                 self.len += 1;
-                self.tags[at] = tag;
-                self.entries[at] = Entry { key, value: V::ZERO };
-                Some(&mut self.entries[at].value)
+                self.places[at] = tag | number as u32;
+                self.entries[number] = Entry { key, value: V::ZERO };
+                Some(&mut self.entries[number].value)
             }
             _ => {
                 self.missed += 1;
@@ -86,10 +93,9 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
         self.missed
     }
 
-    /// Every key with its value, in an order that depends on what was put in, and on nothing else.
+    /// Every key with its value, in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = &Entry<K, V>> {
-        let taken = self.tags.iter().zip(&self.entries);
-        taken.filter(|(tag, _)| **tag != 0).map(|(_, entry)| entry)
+        self.entries[..self.len].iter()
     }
 
     /// Hands over every entry, ascending by `order` of its key, and clears the table: it is sorted where it stands. Each
@@ -98,18 +104,10 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
     where
         K: Ord,
     {
-        let mut to = 0;
-        for from in 0..SLOTS {
-            if self.tags[from] != 0 {
-                let Entry { key, value } = self.entries[from];
-                self.entries[to] = Entry {
-                    key: order(key),
-                    value,
-                };
-                to += 1;
-            }
+        let entries = &mut self.entries[..self.len];
+        for entry in &mut *entries {
+            entry.key = order(entry.key);
         }
-        let entries = &mut self.entries[..to];
         entries.sort_unstable_by_key(|entry| entry.key);
         let out = with(entries);
         self.clear();
@@ -118,23 +116,27 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.tags.fill(0);
+        self.places.fill(0);
         self.len = 0;
         self.missed = 0;
     }
 
     fn search(&self, key: &K) -> Search {
         let hash = key.hash();
-        let tag = (hash >> 32) as u32 | 1;
+        let tag = (hash >> 32) as u32 & TAG_MASK | 1 << NUMBER_BITS;
         // Odd, so that it visits every place of a power of two.
-        let step = tag as usize;
+        let step = (hash >> 32) as usize | 1;
         let mut at = hash as usize & Self::MASK;
         for _ in 0..PROBES_MAX {
-            if self.tags[at] == 0 {
+            let place = self.places[at];
+            if place == 0 {
                 return Search::Free(at, tag);
             }
-            if self.tags[at] == tag && self.entries[at].key == *key {
-                return Search::Found(at);
+            if place & TAG_MASK == tag {
+                let number = (place & !TAG_MASK) as usize & Self::MASK;
+                if self.entries[number].key == *key {
+                    return Search::Found(number);
+                }
             }
             at = at.wrapping_add(step) & Self::MASK;
         }
@@ -143,6 +145,7 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
 }
 
 enum Search {
+    /// The number of its entry.
     Found(usize),
     /// Where the key belongs, and its tag.
     Free(usize, u32),

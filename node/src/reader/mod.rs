@@ -6,7 +6,6 @@ mod blocks;
 mod hours;
 #[cfg(test)]
 mod passing_test;
-mod plan;
 mod records;
 mod request;
 
@@ -27,8 +26,8 @@ use request::Request;
 
 /// How often progress is reported.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Decoded blocks that may wait for the runner, beyond those that workers hold.
-const MAX_WAITING_BLOCKS: usize = 16;
+/// Decoded runs of blocks that may wait for the runner, beyond those that workers hold.
+const MAX_WAITING_RUNS: usize = 8;
 
 /// Why a request fails in its reader.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +74,25 @@ struct Totals {
 
 /// What workers hand to the sender of the feed, in order.
 enum Part {
-    /// Messages of the feed, and the bytes of the trace that are done with them, read or not.
-    Feed(Vec<Vec<u8>>, u64, Totals),
-    /// What a block adds to its hours, likewise.
-    Flows(Flows, u64, Totals),
+    /// What a run of blocks gives, and the bytes of the trace that are done with it, read or not.
+    Run(Vec<Piece>, u64, Totals),
     /// Nothing can follow.
     Failed(ReaderError),
+}
+
+/// What one or more blocks give.
+enum Piece {
+    /// A message of the feed.
+    Message(Vec<u8>),
+    /// What a block adds to its hours.
+    Flows(Flows),
+}
+
+impl Part {
+    /// One message.
+    fn message(message: Vec<u8>, bytes: u64) -> Self {
+        Self::Run(vec![Piece::Message(message)], bytes, Totals::default())
+    }
 }
 
 /// Reads one request to its end.
@@ -88,7 +100,7 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
     let request = Request::read(&start.bytes)?;
     let mut runner = runner_link(&mut commands)?;
     hear_allowances(commands, request.bucket.clone());
-    let (parts, queue) = sync_channel::<Receiver<Part>>(MAX_WAITING_BLOCKS);
+    let (parts, queue) = sync_channel::<Receiver<Part>>(MAX_WAITING_RUNS);
     let total = request.total_bytes()?;
     let totals = std::thread::scope(|scope| {
         let request = &request;
@@ -132,13 +144,18 @@ fn send_parts(
         let Ok(part) = part.recv() else {
             return Err(std::io::Error::other("a worker thread failed").into());
         };
-        let (messages, bytes, part) = match part {
-            Part::Feed(messages, bytes, part) => (messages, bytes, part),
-            Part::Flows(flows, bytes, part) => (hours.take(flows)?, bytes, part),
+        let (pieces, bytes, part) = match part {
+            Part::Run(pieces, bytes, part) => (pieces, bytes, part),
             Part::Failed(error) => return Err(error),
         };
-        for message in messages {
-            runner.send_bytes(&message, &[])?;
+        for piece in pieces {
+            let messages = match piece {
+                Piece::Message(message) => vec![message],
+                Piece::Flows(flows) => hours.take(flows)?,
+            };
+            for message in messages {
+                runner.send_bytes(&message, &[])?;
+            }
         }
         done += bytes;
         totals.packets += part.packets;

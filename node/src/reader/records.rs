@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, channel};
 
 use super::request::{RecordRequest, Request};
-use super::{Part, ReaderError, Totals};
+use super::{Part, ReaderError};
 use crate::feed;
 use crate::records::{self, Block, HEAD_BYTES, RecordError};
 
@@ -50,7 +50,7 @@ fn read_stretch(
         let (head, rows) = records::open(&cipher, block)?;
         *reached = head.to_ns;
         let message = feed::encode_rows(head.from_ns, head.to_ns, head.complete, &rows);
-        if !send(parts, Part::Feed(vec![message], bytes, Totals::default())) {
+        if !send(parts, Part::message(message, bytes)) {
             return Ok(());
         }
     }

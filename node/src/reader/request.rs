@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use como_anonymize::columns::Column;
 use como_anonymize::filter::Filter;
+use como_anonymize::view::Treatment;
 use como_anonymize::{Anonymizer, Rekeying, coarse};
 use como_capnp::wire_capnp as wire;
 use como_keys::aead::DataKey;
@@ -50,6 +51,8 @@ pub(super) struct Request {
     pub groups: GroupSet,
     /// How a view is made the audience's.
     pub rekey: Rekeying,
+    /// What is made of packets above `anonymized`.
+    pub treatment: Treatment,
     /// Whether rows outside the window are dropped here (packets), or the module's runner does it.
     pub cut: bool,
     /// Whether the runner gets rows of the host's own table instead of views.
@@ -116,6 +119,11 @@ impl Request {
         } else {
             GroupSet::of(looked_at.iter().chain(rekey.needs()).copied())
         };
+        let beside_time_and_length = |column: &Column| !matches!(column, Column::TsNs | Column::WireLen);
+        let treatment = match looked_at.iter().any(beside_time_and_length) {
+            true => Treatment::Described,
+            false => Treatment::Shown,
+        };
         let window =
             Window::new(start.get_from_ns(), start.get_to_ns()).map_err(|_| failed("empty window"))?;
         let node_key = start.get_node_key()?;
@@ -144,6 +152,7 @@ impl Request {
             sent: wanted,
             groups,
             rekey,
+            treatment,
             cut,
             tables: start.get_tables(),
             read_bytes: Arc::default(),

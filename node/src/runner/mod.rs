@@ -3,6 +3,7 @@
 //! hold a private key: the node's signature comes from the supervisor.
 
 mod output;
+mod packets;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -105,9 +106,11 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
             to.set_fuel(usage.fuel + answering.fuel);
             to.set_wall_ns(usage.wall_ns + answering.wall_ns);
             to.set_memory_bytes(usage.memory_bytes + answering.memory_bytes);
+            to.set_late(finished.late);
         }),
         &[],
     )?;
+    finished.file.sync_all()?;
     Ok(())
 }
 
@@ -241,7 +244,7 @@ fn consume(
                     .map_err(fault)?;
                 output.intervals(emitted)?;
             }
-            (Feed::View(view), Work::Packets) => output.packets(&view)?,
+            (Feed::View(view), Work::Packets) => output.packets(*view)?,
             (Feed::Passed { now_ns, packets }, Work::Module(runner)) => {
                 output.count_packets(packets);
                 advance(runner, now_ns, &mut known, output)?;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Seek, Write};
 
 use como_anonymize::View;
-use como_dataset::{Batch, ColumnData, Completeness, DatasetWriter, Gap, Header, PacketBatch, Unsigned};
+use como_dataset::{Batch, ColumnData, Completeness, DatasetWriter, Gap, Header, Unsigned};
 use como_keys::sealing::Recipient;
 use como_keys::signing::Signature;
 use como_modules::merge::MergeError;
@@ -12,6 +12,8 @@ use como_modules::{Answer, IntervalRows, Usage};
 use como_policies::Window;
 
 use super::RunnerError;
+use super::packets::Packets;
+use crate::retrieval::Merge;
 
 /// Most gaps and interrupted intervals that a dataset names; more are merged into the last.
 const MAX_NAMED_STRETCHES: usize = 1000;
@@ -22,6 +24,7 @@ pub(super) struct Output {
     /// What becomes of a module's rows.
     answer: Option<Answer>,
     end: Completeness,
+    merge: Merge<Packets>,
 }
 
 /// A dataset that lacks only the node's signature.
@@ -32,13 +35,18 @@ pub(super) struct Written {
     file: File,
     packets: u64,
     rows: u64,
+    late: u64,
 }
 
 /// What was written.
 pub(super) struct Finished {
     pub packets: u64,
     pub rows: u64,
+    /// Packets that are not in the order of time.
+    pub late: u64,
     pub bytes: u64,
+    /// The dataset, whole.
+    pub file: File,
 }
 
 impl Output {
@@ -54,6 +62,7 @@ impl Output {
             writer,
             answer,
             end: Completeness::default(),
+            merge: Merge::default(),
         };
         // What is known to be missing before anything is read is missing in the end, too.
         header.gaps.iter().for_each(|gap| output.gap(gap.clone()));
@@ -116,15 +125,19 @@ impl Output {
         Ok(self.writer.write_table(&Batch { columns })?)
     }
 
-    /// Packets as the view shows them.
-    pub fn packets(&mut self, view: &View) -> Result<(), RunnerError> {
-        let mut batch = PacketBatch::default();
-        for at in 0..view.len() {
-            let (ts_ns, wire_len) = (view.columns.ts_ns[at], view.columns.wire_len[at]);
-            batch.push(ts_ns, wire_len, view.frames.get(at).unwrap_or_default());
+    /// Packets as the view shows them, in the order of time as far as the merge window reaches.
+    pub fn packets(&mut self, view: View) -> Result<(), RunnerError> {
+        let mut ready = Vec::new();
+        self.merge.push(Packets::of(view), &mut ready);
+        self.write(ready)
+    }
+
+    fn write(&mut self, ready: Vec<Packets>) -> Result<(), RunnerError> {
+        for Packets(batch) in ready {
+            self.end.packets += batch.len() as u64;
+            self.writer.write_packets(&batch)?;
         }
-        self.end.packets += batch.len() as u64;
-        Ok(self.writer.write_packets(&batch)?)
+        Ok(())
     }
 
     /// Packets are missing here.
@@ -158,6 +171,9 @@ impl Output {
                 .into_iter()
                 .try_for_each(|interval| self.interval(interval))?;
         }
+        let mut rest = Vec::new();
+        self.merge.finish(&mut rest);
+        self.write(rest)?;
         let usage = self.answer.as_ref().map(Answer::usage).unwrap_or_default();
         let (packets, rows) = (self.end.packets, self.end.rows);
         let (statement, buffer) = self.writer.finish(&self.end)?;
@@ -168,6 +184,7 @@ impl Output {
             file,
             packets,
             rows,
+            late: self.merge.late(),
         })
     }
 }
@@ -181,16 +198,18 @@ fn of_answer(error: MergeError) -> RunnerError {
 }
 
 impl Written {
-    /// Appends the signature and brings the file to the disk.
+    /// Appends the signature: the file is whole. The owner need not wait until it is on the disk, which is the last that
+    /// its runner does.
     pub fn attach(mut self, signature: &Signature) -> Result<Finished, RunnerError> {
         como_dataset::attach_signature(&mut self.file, signature)?;
         self.file.flush()?;
-        self.file.sync_all()?;
         let bytes = self.file.stream_position()?;
         Ok(Finished {
             packets: self.packets,
             rows: self.rows,
+            late: self.late,
             bytes,
+            file: self.file,
         })
     }
 }

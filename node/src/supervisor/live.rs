@@ -130,7 +130,7 @@ impl LiveModules {
     /// Whether all modules of an export process look at weights: others would take a sampled packet for one.
     pub fn all_weigh(&self, key: &ExportKey, modules: &ModuleStore) -> bool {
         let runs = self.runs.values().filter(|run| run.export == *key);
-        let mut known = runs.filter_map(|run| modules.get(&run.hash));
+        let mut known = runs.filter_map(|run| modules.get(&run.what.hash));
         known.all(|module| module.manifest.looked_at().contains(&Column::Weight))
     }
 }

@@ -211,11 +211,14 @@ pub(super) fn decode<'a>(
     Ok(templates)
 }
 
-/// Columns of `rows` rows as if nothing was known: zero, untagged, weight one.
-pub(super) fn blank_columns(rows: usize) -> Columns {
-    let mut columns = Columns::default();
+/// Brings the columns of the groups to `rows` rows where nothing was stored for them: zero, untagged, weight one. The
+/// columns of other groups stay empty, but for time, which tells how many rows there are.
+pub(super) fn fill_blank(columns: &mut Columns, rows: usize, groups: GroupSet) {
     for &column in Column::ALL {
-        match values_mut(&mut columns, column) {
+        if columns.has(column, rows) || !groups.contains(ColumnGroup::of(column)) && column != Column::TsNs {
+            continue;
+        }
+        match values_mut(columns, column) {
             ValuesMut::Time(v) => v.resize(rows, 0),
             ValuesMut::U8(v) => v.resize(rows, 0),
             ValuesMut::U16(v) => v.resize(
@@ -231,7 +234,6 @@ pub(super) fn blank_columns(rows: usize) -> Columns {
             ValuesMut::Address(v) => v.resize(rows, [0; 16]),
         }
     }
-    columns
 }
 
 fn put_entry(out: &mut Vec<u8>, id: u8, form: u8, fill: impl FnOnce(&mut Vec<u8>)) {
@@ -315,7 +317,8 @@ mod tests {
     #[test]
     fn as_numbers_are_columns_only_where_a_packet_has_one() {
         let encoded = |src_as: [u32; 3]| {
-            let mut columns = blank_columns(3);
+            let mut columns = Columns::default();
+            fill_blank(&mut columns, 3, GroupSet::ALL);
             columns.protocol = vec![6, 17, 6];
             columns.src_as = src_as.to_vec();
             let mut out = Vec::new();
@@ -324,8 +327,8 @@ mod tests {
         };
         let decoded = |bytes: &[u8]| {
             let mut view = View::new(AccessLevel::Anonymized, LinkType::ETHERNET);
-            view.columns = blank_columns(3);
             decode(bytes, 3, &mut view).unwrap();
+            fill_blank(&mut view.columns, 3, GroupSet::ALL);
             view.columns
         };
         let (with, without) = (encoded([0, 64_500, 4_200_000_000]), encoded([0; 3]));

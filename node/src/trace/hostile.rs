@@ -91,7 +91,6 @@ fn block_header(bytes: &[u8]) {
 /// All column groups of one block, each the same bytes from another place on.
 fn column_groups(bytes: &[u8], rows: usize) {
     let mut view = View::new(AccessLevel::Anonymized, LinkType(1));
-    view.columns = groups::blank_columns(rows);
     let mut templates = None;
     for (at, group) in ColumnGroup::ALL.into_iter().enumerate() {
         let part = bytes
@@ -101,8 +100,9 @@ fn column_groups(bytes: &[u8], rows: usize) {
             templates = Some((group, found));
         }
     }
+    groups::fill_blank(&mut view.columns, rows, GroupSet::ALL);
     if let Some((_, templates)) = templates {
-        let _ = templates.restore(&view).is_ok();
+        let _ = templates.restore(&view, 0..rows).is_ok();
     }
 }
 

@@ -37,26 +37,42 @@ fn encode<'a>(out: &mut Vec<u8>, lengths: &[u32], finer: &[u16], piece: impl Fn(
 }
 
 /// An opened section R or P.
-pub(super) struct Layer {
-    pub lengths: Vec<u32>,
+pub(super) struct Layer<'a> {
+    /// Where each packet's piece ends in `bytes`; it begins where the one before ends.
+    ends: Vec<u32>,
     /// Time below the grain of the section before: microseconds (R) or nanoseconds (P).
     pub finer: Vec<u16>,
-    pub bytes: Vec<u8>,
+    bytes: &'a [u8],
 }
 
-impl Layer {
-    pub fn decode(plain: &[u8], rows: usize) -> Result<Self, TraceError> {
+impl<'a> Layer<'a> {
+    pub fn decode(plain: &'a [u8], rows: usize) -> Result<Self, TraceError> {
         let mut input = Reader(plain);
-        let lengths: Vec<u32> = input.column(rows)?;
+        let mut ends: Vec<u32> = input.column(rows)?;
         let finer: Vec<u16> = input.column(rows)?;
-        let total = lengths.iter().map(|&length| u64::from(length)).sum::<u64>();
-        if total != input.0.len() as u64 || finer.iter().any(|&f| f >= 1000) {
-            return Err(TraceError::damaged(0, "the packets of a section do not add up"));
+        let mut total = 0u32;
+        for end in &mut ends {
+            total = total.checked_add(*end).ok_or(NO_SUM)?;
+            *end = total;
+        }
+        if total as usize != input.0.len() || finer.iter().any(|&f| f >= 1000) {
+            return Err(NO_SUM);
         }
         Ok(Self {
-            lengths,
+            ends,
             finer,
-            bytes: input.0.to_vec(),
+            bytes: input.0,
         })
     }
+
+    /// One packet's piece.
+    pub fn piece(&self, row: usize) -> &'a [u8] {
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start as usize..self.ends[row] as usize]
+    }
 }
+
+const NO_SUM: TraceError = TraceError::Damaged {
+    position: 0,
+    what: "the packets of a section do not add up",
+};

@@ -36,6 +36,7 @@ mod scan;
 mod sealer;
 mod section;
 mod templates;
+mod views;
 
 #[cfg(test)]
 pub(crate) mod sample;
@@ -52,6 +53,7 @@ pub use header::{MAX_HEADER_BYTES, Predecessor, SegmentHeader};
 pub use ids::{ResumePoint, SegmentId, SourceId};
 pub use index::{BlockTable, BlockTableEntry, MAX_PART_FLOWS, PART_BLOCKS, SegmentIndex};
 pub use keys::{EpochKeys, ReadKeys, Retain, RunKey, SegmentKeys};
+pub use loaded::Sections;
 pub use reader::{BlockRef, Damage, Opened, SegmentInfo, SegmentReader, WindowItem};
 pub use scan::{ScanEnd, ScanReport, scan};
 pub use sealer::{
@@ -60,6 +62,7 @@ pub use sealer::{
 };
 pub use section::SealScratch;
 pub use templates::FrameTemplates;
+pub use views::{Captured, Wanted};
 
 /// Version of the segment format that this code writes, and the only one that it reads.
 pub const FORMAT_VERSION: u16 = 2;

@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use como_anonymize::{Anonymizer, DenyReason, Frames, LinkType, RawPacket, RowMeta, View, describe};
+use como_anonymize::{Anonymizer, View};
 use como_keys::aead::BlockCipher;
 use como_keys::signing::VerifyingKey;
 use como_policies::{AccessLevel, Window};
@@ -16,15 +16,14 @@ use super::error::TraceError;
 use super::footer::SegmentFooter;
 use super::frame::{FOOTER, TAIL_BYTES};
 use super::gap::Gap;
-use super::groups::{self, ColumnGroup, GroupSet, NS_PER_MS};
+use super::groups::{GroupSet, NS_PER_MS};
 use super::header::SegmentHeader;
 use super::keys::{Ciphers, ReadKeys};
-use super::layers::Layer;
-use super::loaded::Loaded;
+use super::loaded::Sections;
 use super::scan::{self, ScanEnd, ScanReport};
 use super::sealer::{Entry, MAX_GAPS_PER_BLOCK, SLOT_ENTRY, SLOT_GROUPS, SLOT_P, SLOT_R};
-use super::section::{self, Place};
-use super::{BLOCK_HEADER_BYTES, MAX_CAPTURE_BYTES, codec};
+use super::section::Place;
+use super::{BLOCK_HEADER_BYTES, codec};
 
 /// A segment opened for reading.
 pub struct SegmentReader {
@@ -35,7 +34,7 @@ pub struct SegmentReader {
     blocks_start: u64,
     blocks_end: u64,
     pub(super) ciphers: Ciphers,
-    audience: Option<Arc<Anonymizer>>,
+    pub(super) audience: Option<Arc<Anonymizer>>,
     /// Bytes of blocks read so far.
     read_bytes: Arc<AtomicU64>,
 }
@@ -211,6 +210,10 @@ impl SegmentReader {
     pub fn block_at(&self, position: u64) -> Result<BlockRef, TraceError> {
         let header = scan::block_header_at(&self.file, position)?;
         self.count(BLOCK_HEADER_BYTES as u64);
+        self.block_of(position, header)
+    }
+
+    fn block_of(&self, position: u64, header: BlockHeader) -> Result<BlockRef, TraceError> {
         match position.checked_add(header.total_bytes()) {
             Some(end) if end <= self.blocks_end => Ok(BlockRef { position, header }),
             _ => Err(TraceError::damaged(position, "the file ends inside a block")),
@@ -266,8 +269,7 @@ impl SegmentReader {
             }
         };
         let Some(cipher) = cipher else { return Ok(None) };
-        let sections = self.load(block, &[slot])?;
-        self.open_slot(block, &sections, slot, cipher, &extra).map(Some)
+        self.open_slot(block, slot, cipher, &extra).map(Some)
     }
 
     /// Everything that touches a window of packet time, in the order of capture. `groups` says which
@@ -295,22 +297,14 @@ impl SegmentReader {
 
     /// Time range of a block's packets, inclusive, on the grain of section A.
     pub fn time_range(&self, block: &BlockRef) -> Result<(u64, u64), TraceError> {
-        let entry = self.entry(block)?;
+        let entry = self.entry(&mut Sections::default(), block)?;
         Ok((entry.first_ns, entry.last_ns))
-    }
-
-    /// The packets of a block at `anonymized` (the chosen groups), `headers` or `payload`.
-    pub fn view(&self, block: &BlockRef, level: AccessLevel, groups: GroupSet) -> Result<View, TraceError> {
-        let sections = self.load(block, &slots_of(level, groups))?;
-        let entry = self.entry_of(block, &sections)?;
-        self.view_of(block, &sections, &entry, level, groups)
-            .map_err(|error| locate(error, block.position))
     }
 
     /// The gap records of a block of gaps.
     pub fn gaps(&self, block: &BlockRef) -> Result<Vec<Gap>, TraceError> {
-        let sections = self.load(block, &[SLOT_ENTRY])?;
-        let plain = self.open_entry(block, &sections, &self.ciphers.gaps)?;
+        let cipher = self.ciphers.gaps.as_ref().ok_or_else(|| self.no_key("A"))?;
+        let plain = self.open_slot(block, SLOT_ENTRY, cipher, &block.header.fields())?;
         let mut input = codec::Reader(&plain);
         let read = |input: &mut codec::Reader<'_>| {
             let count = input.u32()? as usize;
@@ -341,7 +335,7 @@ impl SegmentReader {
                 .map(WindowItem::Gap)
                 .collect());
         }
-        let entry = self.entry(block)?;
+        let entry = self.entry(&mut Sections::default(), block)?;
         // `last_ns` is floored: the packet may be up to a millisecond later.
         if entry.first_ns >= window.to_ns || entry.last_ns.saturating_add(NS_PER_MS) <= window.from_ns {
             return Ok(Vec::new());
@@ -349,212 +343,74 @@ impl SegmentReader {
         Ok(vec![WindowItem::View(Box::new(self.view(block, level, groups)?))])
     }
 
-    fn view_of(
+    /// The sealed entry of a block of packets.
+    pub(super) fn entry(&self, sections: &mut Sections, block: &BlockRef) -> Result<Entry, TraceError> {
+        let cipher = self.ciphers.entry.as_ref().ok_or_else(|| self.no_key("A"))?;
+        self.read(sections, block, &[SLOT_ENTRY])?;
+        self.open_in(sections, block, SLOT_ENTRY, cipher, &block.header.fields())?;
+        Entry::decode(sections.plain(SLOT_ENTRY)).map_err(|error| locate(error, block.position))
+    }
+
+    /// Opens a section that was read; `extra` is further associated data.
+    pub(super) fn open_in(
         &self,
+        sections: &mut Sections,
         block: &BlockRef,
-        sections: &Loaded,
-        entry: &Entry,
-        level: AccessLevel,
-        groups: GroupSet,
-    ) -> Result<View, TraceError> {
-        match level {
-            AccessLevel::Payload => self.payload(block, sections, entry),
-            AccessLevel::Headers => self.headers(block, sections, entry),
-            // The levels below are computed from this view by the reader's caller.
-            _ => self.anonymized(block, sections, entry, groups),
-        }
-    }
-
-    fn anonymized(
-        &self,
-        block: &BlockRef,
-        sections: &Loaded,
-        entry: &Entry,
-        groups: GroupSet,
-    ) -> Result<View, TraceError> {
-        let rows = block.header.packets as usize;
-        if rows as u64 > super::MAX_BLOCK_BYTES as u64 {
-            return Err(TraceError::damaged(
-                block.position,
-                "more packets than a block may have",
-            ));
-        }
-        let ciphers = self.ciphers.groups.as_ref().ok_or_else(|| self.no_key("A"))?;
-        let mut view = View::new(AccessLevel::Anonymized, LinkType(entry.link));
-        view.columns = groups::blank_columns(rows);
-        let mut rest = Vec::new();
-        for group in ColumnGroup::ALL
-            .into_iter()
-            .filter(|group| groups.contains(*group))
-        {
-            let plain = self.open_slot(
-                block,
-                sections,
-                SLOT_GROUPS + group as usize,
-                &ciphers[group as usize],
-                &[],
-            )?;
-            match group {
-                // Frames are put together once all columns are there.
-                ColumnGroup::Rest => rest = plain,
-                _ => drop(groups::decode(&plain, rows, &mut view)?),
-            }
-        }
-        let templates = match rest.is_empty() {
-            true => None,
-            false => groups::decode(&rest, rows, &mut view)?,
-        };
-        // A frame is put together from its template and all columns: without these there is none.
-        view.frames = match templates {
-            Some(templates) if groups == GroupSet::ALL => templates.restore(&view)?,
-            _ => Frames {
-                offsets: vec![0; rows + 1],
-                bytes: Vec::new(),
-            },
-        };
-        Ok(view)
-    }
-
-    fn headers(&self, block: &BlockRef, sections: &Loaded, entry: &Entry) -> Result<View, TraceError> {
-        let known = self.anonymized(block, sections, entry, HEADERS_GROUPS)?;
-        let layer = self.layer(block, sections, SLOT_R, "R", &self.ciphers.r)?;
-        let audience = self.audience.as_ref().ok_or_else(|| TraceError::NoAudience {
-            segment: self.header.segment.to_string(),
-        })?;
-        let mut view = View::new(AccessLevel::Headers, known.link);
-        let mut rest = &layer.bytes[..];
-        for (row, &length) in layer.lengths.iter().enumerate() {
-            let (frame, after) = rest.split_at(length as usize);
-            rest = after;
-            let row_meta = known.columns.row(row).expect("every column has all rows");
-            let meta = RowMeta {
-                ts_ns: row_meta.ts_ns + u64::from(layer.finer[row]) * 1000,
-                ..RowMeta::of_row(&row_meta)
-            };
-            fits(view.push_headers(&meta, frame, audience))?;
-        }
-        Ok(view)
-    }
-
-    fn payload(&self, block: &BlockRef, sections: &Loaded, entry: &Entry) -> Result<View, TraceError> {
-        let known = self.anonymized(block, sections, entry, PAYLOAD_GROUPS)?;
-        let headers = self.layer(block, sections, SLOT_R, "R", &self.ciphers.r)?;
-        let rest = self.layer(block, sections, SLOT_P, "P", &self.ciphers.p)?;
-        let mut view = View::new(AccessLevel::Payload, known.link);
-        let (mut head, mut tail) = (&headers.bytes[..], &rest.bytes[..]);
-        let mut data = Vec::new();
-        for row in 0..known.len() {
-            let (first, after) = head.split_at(headers.lengths[row] as usize);
-            head = after;
-            let (second, after) = tail.split_at(rest.lengths[row] as usize);
-            tail = after;
-            data.clear();
-            data.extend_from_slice(first);
-            data.extend_from_slice(second);
-            if data.len() > MAX_CAPTURE_BYTES {
-                return Err(TraceError::damaged(
-                    block.position,
-                    "a packet is longer than any may be",
-                ));
-            }
-            let columns = &known.columns;
-            let ts_ns =
-                columns.ts_ns[row] + u64::from(headers.finer[row]) * 1000 + u64::from(rest.finer[row]);
-            if columns.deny[row] == DenyReason::Undissected.as_u8() {
-                // Set aside because it stopped capture: it must not be dissected here either.
-                let meta = RowMeta {
-                    ts_ns,
-                    ..RowMeta::of_row(&columns.row(row).expect("every column has all rows"))
-                };
-                let mut described = describe(&meta, known.link, &[]);
-                described.cap_len = data.len() as u32;
-                fits(view.push(&described, &data))?;
-            } else {
-                let packet = RawPacket {
-                    ts_ns,
-                    wire_len: columns.wire_len[row],
-                    link: known.link,
-                    data: &data,
-                };
-                view.push_packet(&packet, None);
-                // What capture alone could tell of the addresses.
-                view.columns.src_as[row] = columns.src_as[row];
-                view.columns.dst_as[row] = columns.dst_as[row];
-            }
-        }
-        Ok(view)
-    }
-
-    fn layer(
-        &self,
-        block: &BlockRef,
-        sections: &Loaded,
-        slot: usize,
-        name: &'static str,
-        cipher: &Option<BlockCipher>,
-    ) -> Result<Layer, TraceError> {
-        if block.header.slots[slot].sealed == 0 {
-            return Err(TraceError::NotRetained {
-                section: name,
-                segment: self.header.segment.to_string(),
-            });
-        }
-        let cipher = cipher.as_ref().ok_or_else(|| self.no_key(name))?;
-        Layer::decode(
-            &self.open_slot(block, sections, slot, cipher, &[])?,
-            block.header.packets as usize,
-        )
-    }
-
-    fn entry(&self, block: &BlockRef) -> Result<Entry, TraceError> {
-        self.entry_of(block, &self.load(block, &[SLOT_ENTRY])?)
-    }
-
-    fn entry_of(&self, block: &BlockRef, sections: &Loaded) -> Result<Entry, TraceError> {
-        Entry::decode(&self.open_entry(block, sections, &self.ciphers.entry)?)
-            .map_err(|error| locate(error, block.position))
-    }
-
-    fn open_entry(
-        &self,
-        block: &BlockRef,
-        sections: &Loaded,
-        cipher: &Option<BlockCipher>,
-    ) -> Result<Vec<u8>, TraceError> {
-        let cipher = cipher.as_ref().ok_or_else(|| self.no_key("A"))?;
-        self.open_slot(block, sections, SLOT_ENTRY, cipher, &block.header.fields())
-    }
-
-    /// Opens a loaded section; `extra` is further associated data.
-    pub(super) fn open_slot(
-        &self,
-        block: &BlockRef,
-        sections: &Loaded,
         slot: usize,
         cipher: &BlockCipher,
         extra: &[u8],
-    ) -> Result<Vec<u8>, TraceError> {
+    ) -> Result<(), TraceError> {
         let place = Place {
             segment: self.header.segment,
             number: block.header.number,
             slot,
         };
         let position = block.position + block.header.section_range(slot).start;
-        section::open(
-            cipher,
-            place,
-            block.header.slots[slot],
-            sections.of(block, slot)?,
-            extra,
-        )
-        .map_err(|error| locate(error, position))
+        sections
+            .open(block, place, cipher, extra)
+            .map_err(|error| locate(error, position))
     }
 
-    /// Reads the wanted sections, neighbours at once.
-    pub(super) fn load(&self, block: &BlockRef, slots: &[usize]) -> Result<Loaded, TraceError> {
-        let loaded = Loaded::read(&self.file, block, slots)?;
-        self.count(loaded.bytes());
-        Ok(loaded)
+    /// Reads and opens one section.
+    pub(super) fn open_slot(
+        &self,
+        block: &BlockRef,
+        slot: usize,
+        cipher: &BlockCipher,
+        extra: &[u8],
+    ) -> Result<Vec<u8>, TraceError> {
+        let mut sections = Sections::default();
+        self.read(&mut sections, block, &[slot])?;
+        self.open_in(&mut sections, block, slot, cipher, extra)?;
+        Ok(sections.plain(slot).to_vec())
+    }
+
+    /// Reads sections that are not there yet, neighbours at once.
+    pub(super) fn read(
+        &self,
+        sections: &mut Sections,
+        block: &BlockRef,
+        slots: &[usize],
+    ) -> Result<(), TraceError> {
+        self.count(sections.read(&self.file, block, slots)?);
+        Ok(())
+    }
+
+    /// Begins to read the block at a position: its header, and with it up to so many bytes of its sections.
+    pub fn block_in(
+        &self,
+        sections: &mut Sections,
+        position: u64,
+        bytes: u64,
+    ) -> Result<BlockRef, TraceError> {
+        let room = self.blocks_end.saturating_sub(position);
+        let start = sections.start(
+            &self.file,
+            position,
+            bytes.max(BLOCK_HEADER_BYTES as u64).min(room),
+        )?;
+        self.count(start.len() as u64);
+        self.block_of(position, BlockHeader::decode(start, position)?)
     }
 
     fn count(&self, bytes: u64) {
@@ -590,34 +446,6 @@ impl SegmentReader {
     }
 }
 
-/// Column groups that a view at `headers` takes beside section R.
-const HEADERS_GROUPS: GroupSet = GroupSet::NONE
-    .with(ColumnGroup::Time)
-    .with(ColumnGroup::Size)
-    .with(ColumnGroup::Kind);
-/// Column groups that a view at `payload` takes beside sections R and P.
-const PAYLOAD_GROUPS: GroupSet = GroupSet::NONE
-    .with(ColumnGroup::Time)
-    .with(ColumnGroup::Size)
-    .with(ColumnGroup::Kind);
-
-/// The sections that a view is made of.
-fn slots_of(level: AccessLevel, groups: GroupSet) -> Vec<usize> {
-    let (groups, layers): (_, &[usize]) = match level {
-        AccessLevel::Payload => (PAYLOAD_GROUPS, &[SLOT_R, SLOT_P]),
-        AccessLevel::Headers => (HEADERS_GROUPS, &[SLOT_R]),
-        _ => (groups, &[]),
-    };
-    let columns = ColumnGroup::ALL
-        .into_iter()
-        .filter(|group| groups.contains(*group))
-        .map(|group| SLOT_GROUPS + group as usize);
-    std::iter::once(SLOT_ENTRY)
-        .chain(columns)
-        .chain(layers.iter().copied())
-        .collect()
-}
-
 fn find_footer(
     file: &File,
     length: u64,
@@ -644,16 +472,8 @@ fn find_footer(
     Ok(scan::footer_at(file, position, length, header)?.map(|footer| (footer, position)))
 }
 
-fn fits(pushed: bool) -> Result<(), TraceError> {
-    if pushed {
-        Ok(())
-    } else {
-        Err(TraceError::damaged(0, "a block is longer than any may be"))
-    }
-}
-
 /// Puts the position in the file into an error found within a section.
-fn locate(error: TraceError, at: u64) -> TraceError {
+pub(super) fn locate(error: TraceError, at: u64) -> TraceError {
     match error {
         TraceError::Damaged { position, what } => TraceError::Damaged {
             position: at + position.saturating_sub(at),

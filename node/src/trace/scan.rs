@@ -200,7 +200,24 @@ fn whole_block(file: &File, position: u64, number: u64) -> Result<(BlockHeader, 
 }
 
 fn read_up_to(file: &File, position: u64, length: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; length];
+    let mut bytes = Vec::new();
+    let filled = read_into(file, position, length, &mut bytes, 0)?;
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Reads up to `length` bytes to `at` of a buffer, which grows where it must; gives how many there were.
+pub(super) fn read_into(
+    file: &File,
+    position: u64,
+    length: usize,
+    buffer: &mut Vec<u8>,
+    at: usize,
+) -> io::Result<usize> {
+    if buffer.len() < at + length {
+        buffer.resize(at + length, 0);
+    }
+    let bytes = &mut buffer[at..at + length];
     let mut filled = 0;
     while filled < length {
         match file.read_at(&mut bytes[filled..], position + filled as u64) {
@@ -210,6 +227,5 @@ fn read_up_to(file: &File, position: u64, length: usize) -> io::Result<Vec<u8>> 
             Err(error) => return Err(error),
         }
     }
-    bytes.truncate(filled);
-    Ok(bytes)
+    Ok(filled)
 }

@@ -111,39 +111,49 @@ pub(super) fn seal(cipher: &BlockCipher, place: Place, plain: Vec<u8>, extra: &[
     (out, slot)
 }
 
-/// Opens a section. The result has exactly the plain length of the slot.
+const LENGTH: TraceError = TraceError::Damaged {
+    position: 0,
+    what: "a section's length does not fit its contents",
+};
+
+/// Opens a section in place; gives the bytes of its text, which [`unpack`] takes where [`plain_bytes`] tells a length.
+/// `extra` is further associated data.
 pub(super) fn open(
     cipher: &BlockCipher,
     place: Place,
     slot: Slot,
-    mut bytes: Vec<u8>,
+    sealed: &mut [u8],
     extra: &[u8],
-) -> Result<Vec<u8>, TraceError> {
-    const CHANGED: &str = "a section does not open: changed bytes, or a key of another segment";
-    const LENGTH: &str = "a section's length does not fit its contents";
+) -> Result<usize, TraceError> {
+    const CHANGED: TraceError = TraceError::Damaged {
+        position: 0,
+        what: "a section does not open: changed bytes, or a key of another segment",
+    };
     let plain_bytes = (slot.plain & !RAW_BIT) as usize;
     if plain_bytes > MAX_BLOCK_BYTES {
-        return Err(TraceError::damaged(0, LENGTH));
+        return Err(LENGTH);
     }
+    let (text, tag) = sealed.split_last_chunk_mut::<TAG_BYTES>().ok_or(CHANGED)?;
+    let associated = place.associated_data(slot.plain, extra);
     cipher
-        .open(
-            place.number.into(),
-            false,
-            &place.associated_data(slot.plain, extra),
-            &mut bytes,
-        )
-        .map_err(|_| TraceError::damaged(0, CHANGED))?;
-    if slot.plain & RAW_BIT != 0 {
-        return if bytes.len() == plain_bytes {
-            Ok(bytes)
-        } else {
-            Err(TraceError::damaged(0, LENGTH))
-        };
+        .open_detached(place.number.into(), false, &associated, text, tag)
+        .map_err(|_| CHANGED)?;
+    if slot.plain & RAW_BIT != 0 && text.len() != plain_bytes {
+        return Err(LENGTH);
     }
-    let mut plain = vec![0; plain_bytes];
-    match lz4_flex::block::decompress_into(&bytes, &mut plain) {
-        Ok(size) if size == plain_bytes => Ok(plain),
-        _ => Err(TraceError::damaged(0, LENGTH)),
+    Ok(text.len())
+}
+
+/// How long a section is when it is unpacked; `None`: it was stored as it is.
+pub(super) fn plain_bytes(slot: Slot) -> Option<usize> {
+    (slot.plain & RAW_BIT == 0).then_some(slot.plain as usize)
+}
+
+/// Undoes the compression; the result has exactly the length of `plain`.
+pub(super) fn unpack(packed: &[u8], plain: &mut [u8]) -> Result<(), TraceError> {
+    match lz4_flex::block::decompress_into(packed, plain) {
+        Ok(size) if size == plain.len() => Ok(()),
+        _ => Err(LENGTH),
     }
 }
 
@@ -162,18 +172,37 @@ mod tests {
         }
     }
 
+    fn opened(
+        cipher: &BlockCipher,
+        place: Place,
+        slot: Slot,
+        sealed: &[u8],
+        extra: &[u8],
+    ) -> Result<Vec<u8>, TraceError> {
+        let mut bytes = sealed.to_vec();
+        let text = open(cipher, place, slot, &mut bytes, extra)?;
+        bytes.truncate(text);
+        match plain_bytes(slot) {
+            None => Ok(bytes),
+            Some(length) => {
+                let mut plain = vec![0; length];
+                unpack(&bytes, &mut plain).map(|()| plain)
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn a_section_comes_back_and_no_bit_may_flip(plain in prop::collection::vec(0u8..4, 0..300), bit: prop::sample::Index) {
             let cipher = DataKey::generate().cipher();
             let (bytes, slot) = seal(&cipher, place(3, 2), plain.clone(), b"x");
-            prop_assert_eq!(open(&cipher, place(3, 2), slot, bytes.clone(), b"x").unwrap(), plain);
+            prop_assert_eq!(opened(&cipher, place(3, 2), slot, &bytes, b"x").unwrap(), plain);
             let mut bad = bytes.clone();
             let bit = bit.index(bad.len() * 8);
             bad[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(open(&cipher, place(3, 2), slot, bad, b"x").is_err());
+            prop_assert!(opened(&cipher, place(3, 2), slot, &bad, b"x").is_err());
             for (place, extra) in [(place(4, 2), b"x"), (place(3, 1), b"x"), (place(3, 2), b"y")] {
-                prop_assert!(open(&cipher, place, slot, bytes.clone(), extra).is_err());
+                prop_assert!(opened(&cipher, place, slot, &bytes, extra).is_err());
             }
         }
     }

@@ -155,15 +155,17 @@ impl<'a> StoredTemplates<'a> {
         Ok(Self { distinct, index })
     }
 
-    /// The frames. All columns of `view` must be there.
-    pub fn restore(&self, view: &View) -> Result<Frames, TraceError> {
+    /// The frames of the given rows of the block, which are the rows of `view`, one by one. All columns of `view` must be
+    /// there.
+    pub fn restore(&self, view: &View, rows: impl Iterator<Item = usize>) -> Result<Frames, TraceError> {
         let dissections: Vec<Option<Dissection>> = self
             .distinct
             .iter()
             .map(|(whole, bytes)| (!whole).then(|| dissect(view.link, bytes)))
             .collect();
         let mut frames = Frames::default();
-        for (row, &number) in self.index.iter().enumerate() {
+        for (row, of_block) in rows.enumerate() {
+            let number = *self.index.get(of_block).ok_or(OUTSIDE)?;
             let (_, template) = self.distinct.get(number as usize).ok_or(OUTSIDE)?;
             let start = frames.bytes.len();
             if start + template.len() > MAX_BLOCK_BYTES {

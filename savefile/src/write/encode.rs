@@ -107,6 +107,20 @@ impl Encoder {
         self.close(out, start, interface, packet.ts_ns, packet.wire_len)
     }
 
+    /// The same for a packet whose bytes lie in two pieces.
+    pub fn record(
+        self,
+        out: &mut Vec<u8>,
+        interface: u32,
+        ts_ns: u64,
+        wire_len: u32,
+        pieces: [&[u8]; 2],
+    ) -> Result<(), WriteError> {
+        let start = self.open(out);
+        pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+        self.close(out, start, interface, ts_ns, wire_len)
+    }
+
     /// Begins a packet whose bytes the caller appends; gives the place that [`Encoder::close`] wants. Who has no bytes
     /// cuts `out` off there.
     pub fn open(self, out: &mut Vec<u8>) -> usize {
@@ -160,6 +174,20 @@ impl Encoder {
             }
         }
         Ok(())
+    }
+
+    /// Puts another interface into records that were encoded with interface 0. A pcap file has one.
+    pub(super) fn set_interface(self, mut records: &mut [u8], interface: u32) {
+        if self.format() == Format::Pcap {
+            return;
+        }
+        while let Some((head, _)) = records.split_first_chunk_mut::<12>() {
+            let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+            head[8..].copy_from_slice(&interface.to_le_bytes());
+            records = records
+                .split_at_mut_checked(length.max(12))
+                .map_or(&mut [], |(_, rest)| rest);
+        }
     }
 }
 

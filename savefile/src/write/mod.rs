@@ -132,6 +132,15 @@ impl<W: Write> Writer<W> {
         self.flush_buffer()
     }
 
+    /// Writes records of one link type that an [`Encoder`] of this format made elsewhere, with interface 0.
+    pub fn records(&mut self, link: u32, records: &mut [u8]) -> Result<(), WriteError> {
+        let index = self.interface(link)?;
+        if index != 0 {
+            self.encoder.set_interface(records, index);
+        }
+        Ok(self.out.write_all(records)?)
+    }
+
     /// Flushes the output.
     pub fn flush(&mut self) -> Result<(), WriteError> {
         Ok(self.out.flush()?)

@@ -55,6 +55,53 @@ fn section() -> Section<'static> {
     }
 }
 
+/// Records that were encoded elsewhere, in two pieces and with interface 0, are those of a writer.
+#[test]
+fn records_of_an_encoder_find_their_interface() {
+    let rows: Vec<Row> = (0..6u32)
+        .map(|n| {
+            (
+                u64::from(n) << 33,
+                9,
+                [1, 101, 113][n as usize % 3],
+                vec![n as u8; n as usize],
+            )
+        })
+        .collect();
+    let encode = |encoder: Encoder, (ts_ns, wire_len, _, data): &Row| {
+        let (head, rest) = data.split_at(data.len() / 2);
+        let mut out = Vec::new();
+        encoder
+            .record(&mut out, 0, *ts_ns, *wire_len, [head, rest])
+            .unwrap();
+        out
+    };
+    let mut writer = Writer::pcapng(Vec::new(), &section()).unwrap();
+    for row in &rows {
+        // Twice at once: every record of a batch is changed.
+        let mut records = encode(Encoder::Pcapng, row).repeat(2);
+        writer.records(row.2, &mut records).unwrap();
+    }
+    let twice: Vec<Row> = rows.iter().flat_map(|row| [row.clone(), row.clone()]).collect();
+    let one_by_one = write(Writer::pcapng(Vec::new(), &section()).unwrap(), &twice);
+    assert_eq!(writer.finish().unwrap(), one_by_one);
+    let resolution = Resolution::Nanoseconds;
+    let mut writer = Writer::pcap(Vec::new(), 1, resolution).unwrap();
+    writer
+        .records(1, &mut encode(Encoder::Pcap(resolution), &rows[3]))
+        .unwrap();
+    assert!(
+        writer
+            .records(101, &mut encode(Encoder::Pcap(resolution), &rows[4]))
+            .is_err()
+    );
+    let alone = write(
+        Writer::pcap(Vec::new(), 1, resolution).unwrap(),
+        &[(rows[3].0, 9, 1, rows[3].3.clone())],
+    );
+    assert_eq!(writer.finish().unwrap(), alone);
+}
+
 proptest! {
     #[test]
     fn pcap_reads_back(rows in packets(Just(113))) {

@@ -36,9 +36,10 @@ impl Kept {
             let (state, dataset) = (path.with_extension("json"), path.with_extension("como"));
             let kept = std::fs::read(&state)
                 .ok()
-                .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                .and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
             match kept {
-                Some(kept) if dataset.is_file() && (path == state || path == dataset) => {
+                // A shorter dataset had not reached the disk when the power failed.
+                Some(kept) if is_whole(&dataset, &kept) && (path == state || path == dataset) => {
                     found.insert(id.to_owned(), kept);
                 }
                 _ => {
@@ -50,8 +51,13 @@ impl Kept {
     }
 }
 
+fn is_whole(dataset: &Path, kept: &Kept) -> bool {
+    std::fs::metadata(dataset).is_ok_and(|about| about.is_file() && about.len() == kept.bytes)
+}
+
 impl Jobs {
-    /// Writes down a query that is done, so that a crash leaves all of it or nothing.
+    /// Writes down a query that is done, so that a crash leaves all of it or nothing. That it reaches the disk is waited for
+    /// elsewhere: its owner is told at once.
     pub(super) fn keep(&self, job: &Job) -> std::io::Result<()> {
         let kept = Kept {
             owner: job.owner.clone(),
@@ -70,7 +76,9 @@ impl Jobs {
             .mode(0o600)
             .open(&fresh)?;
         file.write_all(&serde_json::to_vec(&kept)?)?;
-        file.sync_data()?;
-        std::fs::rename(fresh, path)
+        std::fs::rename(fresh, path)?;
+        // Where it fails, a loss of power loses the result, and nothing else.
+        std::thread::spawn(move || drop(file.sync_data()));
+        Ok(())
     }
 }

@@ -101,6 +101,9 @@ struct Totals {
     bytes: u64,
     packets: u64,
     rows: u64,
+    /// Packets that came too late to be put in the order of time.
+    #[serde(default)]
+    late: u64,
     /// Blocks of the trace that could not be read.
     damaged: u64,
 }
@@ -153,6 +156,7 @@ impl Job {
             "bytes": self.totals.bytes,
             "packets": self.totals.packets,
             "rows": self.totals.rows,
+            "late_packets": self.totals.late,
             "damaged_blocks": self.totals.damaged,
             "detail": self.detail,
             "fix": self.fix,

@@ -91,6 +91,7 @@ impl Supervisor {
                 job.totals.bytes = finished.get_bytes();
                 job.totals.packets = finished.get_packets();
                 job.totals.rows = finished.get_rows();
+                job.totals.late = finished.get_late();
                 job.progress.0 = job.progress.1;
                 if let Work::Query { hash, .. } = job.work {
                     self.accounts

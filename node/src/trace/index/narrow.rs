@@ -1,5 +1,7 @@
 //! From a filter to the blocks that may hold what passes it. Must never leave out a block that does.
 
+use std::cell::RefCell;
+
 use como_anonymize::Columns;
 use como_anonymize::bitmap::Bitmap;
 use como_anonymize::filter::{Fact, Filter};
@@ -66,12 +68,15 @@ pub(in crate::trace) fn candidates(
     let addresses = head.decode_addresses(&open(SLOT_ADDRESSES)?)?;
     if filter.may_pass(&|fact| addresses_may(&addresses, fact)) {
         let flows = head.decode_flows(&open(SLOT_FLOWS)?)?;
-        let (starts, blocks) = head.decode_postings(&open(SLOT_POSTINGS)?)?;
-        for flow in flows_that_may_pass(&flows, &addresses, filter) {
-            let held = starts[flow] as usize..starts[flow + 1] as usize;
-            blocks[held]
-                .iter()
-                .for_each(|block| found.set(usize::from(*block)));
+        let looked_at = flows_of_pairs(&flows, &addresses, filter);
+        if !looked_at.is_empty() {
+            let (starts, blocks) = head.decode_postings(&open(SLOT_POSTINGS)?)?;
+            for flow in flows_that_may_pass(&flows, looked_at, &addresses, filter) {
+                let held = starts[flow] as usize..starts[flow + 1] as usize;
+                blocks[held]
+                    .iter()
+                    .for_each(|block| found.set(usize::from(*block)));
+            }
         }
     }
     found.and(&zones);
@@ -101,15 +106,42 @@ fn addresses_may(addresses: &[[u8; 16]], fact: Fact) -> bool {
     }
 }
 
-/// Numbers of flows; one may come twice.
+/// Numbers of flows that are worth a closer look: where the filter passes nothing but packets between two addresses,
+/// those between them.
+fn flows_of_pairs(flows: &[DictionaryFlow], addresses: &[[u8; 16]], filter: &Filter) -> Vec<usize> {
+    let pairs = RefCell::new(Vec::new());
+    let passes_others = filter.may_pass(&|fact| match fact {
+        Fact::Pair(a, b) => {
+            pairs.borrow_mut().push([a, b]);
+            false
+        }
+        _ => true,
+    });
+    if passes_others {
+        return (0..flows.len()).collect();
+    }
+    let number = |end: &[u8; 16]| addresses.binary_search(end).ok().map(|at| at as u32);
+    let sorted = |[a, b]: [u32; 2]| [a.min(b), a.max(b)];
+    let known: Vec<[u32; 2]> = pairs
+        .into_inner()
+        .iter()
+        .filter_map(|[a, b]| Some(sorted([number(a)?, number(b)?])))
+        .collect();
+    let between = |flow: &usize| known.contains(&sorted(flows[*flow].ends));
+    (0..flows.len()).filter(between).collect()
+}
+
+/// Numbers of flows, of those that are looked at; one may come twice.
 fn flows_that_may_pass(
     flows: &[DictionaryFlow],
+    looked_at: Vec<usize>,
     addresses: &[[u8; 16]],
     filter: &Filter,
 ) -> impl Iterator<Item = usize> {
     let mut columns = Columns::default();
-    let mut of_row = Vec::with_capacity(flows.len());
-    for (number, flow) in flows.iter().enumerate() {
+    let mut of_row = Vec::with_capacity(looked_at.len());
+    for number in looked_at {
+        let flow = &flows[number];
         for (direction, from, to) in [(UP, 0, 1), (DOWN, 1, 0)] {
             if flow.directions & direction == 0 {
                 continue;

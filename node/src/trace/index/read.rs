@@ -57,7 +57,7 @@ impl SegmentReader {
         } else {
             Vec::new()
         };
-        self.open_slot(block, &self.load(block, &[slot])?, slot, &ciphers[slot], &extra)
+        self.open_slot(block, slot, &ciphers[slot], &extra)
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Largest trace in which one flow is looked for: 1, 4 or 16 GB, of which headers are kept (2 GB of disk for 16)
+    #[arg(long, value_name = "GB", default_value_t = 4)]
+    scale_gb: u64,
     /// Only rows whose name contains this
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
@@ -58,6 +61,7 @@ fn run(options: &Options) -> Result<(), String> {
     let bench = rows::Bench {
         trace,
         rounds: options.rounds,
+        scale_gb: options.scale_gb,
         scratch: scratch.path().to_owned(),
     };
     report::opening(&bench, options);

@@ -38,6 +38,11 @@ impl Trace {
             Some(path) => std::path::absolute(path).map_err(|e| e.to_string())?,
             None => make(options.packets, scratch)?,
         };
+        Self::of(path)
+    }
+
+    /// A capture that lies at a path.
+    pub fn of(path: PathBuf) -> Result<Self, String> {
         let (mut packets, mut captured_bytes) = (0, 0);
         read(&path, &mut |packet| {
             packets += 1;

@@ -10,6 +10,8 @@ mod live;
 pub mod modules;
 mod native;
 mod retrieval;
+mod scale;
+mod store;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,8 @@ pub struct Bench {
     pub trace: Trace,
     /// Measured rounds after the warm-up.
     pub rounds: u32,
+    /// Largest trace in which one flow is looked for, GB of capture.
+    pub scale_gb: u64,
     /// Folder for scratch files.
     pub scratch: PathBuf,
 }
@@ -35,6 +39,8 @@ const GROUPS: &[Group] = &[
     (archive::NAMES, archive::rows),
     (retrieval::NAMES, retrieval::rows),
     (live::NAMES, live::rows),
+    (scale::NAMES, scale::rows),
+    (store::NAMES, store::rows),
     (cipher::NAMES, cipher::rows),
     (anonymize::NAMES, anonymize::rows),
     (modules::NAMES, modules::rows),

@@ -12,8 +12,9 @@ use como_policies::AccessLevel;
 use proptest::prelude::*;
 
 use super::*;
+use crate::retrieval::candidates;
 use crate::trace::sample::{Parts, Sample, T0, batch, batch_of, parts, udp};
-use crate::trace::{Gap, GapCause, GroupSet, PacketBatch, Retain};
+use crate::trace::{Gap, GapCause, GroupSet, PacketBatch, Retain, Sections, Wanted};
 
 const ALWAYS: Window = Window {
     from_ns: 0,
@@ -48,8 +49,18 @@ impl Asker {
         }
     }
 
-    fn view(self, reader: &SegmentReader, block: &BlockRef, audience: &Anonymizer) -> View {
-        let view = reader.view(block, self.level(), GroupSet::ALL).unwrap();
+    fn view(
+        self,
+        reader: &SegmentReader,
+        block: &BlockRef,
+        audience: &Anonymizer,
+        rows: Option<&Bitmap>,
+    ) -> View {
+        let wanted = Wanted {
+            rows,
+            ..Wanted::all(self.level(), GroupSet::ALL)
+        };
+        let view = reader.view_in(&mut Sections::default(), block, &wanted).unwrap();
         match self {
             Self::Audience => rekey(&view, audience),
             _ => view,
@@ -126,7 +137,7 @@ fn check(
             .map(Result::unwrap)
             .filter(|block| block.header.kind == BlockKind::Packets)
             .flat_map(|block| {
-                let view = asker.view(reader, &block, &audience);
+                let view = asker.view(reader, &block, &audience, None);
                 (0..view.len())
                     .map(|at| view.columns.row(at).unwrap())
                     .collect::<Vec<_>>()
@@ -139,8 +150,13 @@ fn check(
         let Some(translated) = asker.translated(&filter, &sample.epoch.anonymizer, &audience) else {
             continue;
         };
-        let pass = |block: &BlockRef| {
-            let view = asker.view(reader, block, &audience);
+        let search = Search {
+            filter: &translated,
+            above: asker.level() > AccessLevel::Anonymized,
+            passes: false,
+        };
+        let pass = |block: &BlockRef, rows: Option<Bitmap>| {
+            let view = asker.view(reader, block, &audience, rows.as_ref());
             let keep = filter.eval(&view.columns);
             keep.ones()
                 .map(|at| {
@@ -152,13 +168,12 @@ fn check(
                 .filter(|(row, _)| window.contains(row.ts_ns))
                 .collect()
         };
-        let (scanned, blocks) = read(&plan(window, None, reader), reader, pass);
-        let search = Search {
-            filter: &translated,
-            above: asker.level() > AccessLevel::Anonymized,
-            passes: false,
+        let (scanned, blocks) = read(&plan(window, None, reader), reader, |block| pass(block, None));
+        let chosen = |block: &BlockRef| {
+            let rows = candidates(reader, &mut Sections::default(), block, &search).unwrap();
+            pass(block, Some(rows))
         };
-        let (found, fewer) = read(&plan(window, Some(search), reader), reader, pass);
+        let (found, fewer) = read(&plan(window, Some(search), reader), reader, chosen);
         prop_assert_eq!(found, scanned, "{:?}: {}", asker, filter.canonical());
         prop_assert!(fewer <= blocks);
     }

@@ -22,7 +22,7 @@ const NS_PER_MS: u64 = 1_000_000;
 const AHEAD_BLOCKS: usize = 32;
 
 /// One step through a segment.
-pub(super) enum Step {
+pub enum Step {
     /// A block to be read.
     Read(Planned),
     /// A block of packets that need not be read, but whose packets take the module's time along.
@@ -33,7 +33,7 @@ pub(super) enum Step {
 
 /// A block to be read.
 #[derive(Clone)]
-pub(super) struct Planned {
+pub struct Planned {
     /// File offset of its header.
     pub position: u64,
     /// Its bytes in the file.
@@ -49,7 +49,7 @@ pub(super) struct Planned {
 }
 
 /// The steps of one segment, in the order of the trace; `search`: what its index can be asked for.
-pub(super) fn plan(window: Window, search: Option<Search<'_>>, reader: &SegmentReader) -> Vec<Step> {
+pub fn plan(window: Window, search: Option<Search<'_>>, reader: &SegmentReader) -> Vec<Step> {
     match reader.index() {
         Ok(Some(index)) => match by_table(window, reader, &index, search.as_ref()) {
             Ok(steps) => return steps,
@@ -62,7 +62,9 @@ pub(super) fn plan(window: Window, search: Option<Search<'_>>, reader: &SegmentR
 }
 
 /// A filter under the node's pseudonyms, to be looked up in the index.
-pub(super) struct Search<'a> {
+#[derive(Clone, Copy)]
+pub struct Search<'a> {
+    /// The filter.
     pub filter: &'a Filter,
     /// Whether what it stands for is evaluated at a level that sees more of some packets than the index does.
     pub above: bool,
@@ -261,6 +263,7 @@ fn touches_range(window: Window, first_ns: u64, last_ns: u64) -> bool {
 /// Tells the operating system what will be read, so that it reads several blocks at once.
 pub(super) struct Ahead<'a> {
     reader: &'a SegmentReader,
+    /// How many of the coming steps were told.
     told: usize,
 }
 
@@ -269,15 +272,15 @@ impl<'a> Ahead<'a> {
         Self { reader, told: 0 }
     }
 
-    /// Step `at` is about to be read.
-    pub fn announce(&mut self, steps: &[Step], at: usize) {
+    /// These steps are about to be read, the first one at once.
+    pub fn announce(&mut self, coming: &[Step]) {
         // Half of the distance at once: neighbours become one range.
-        if self.told > at + AHEAD_BLOCKS / 2 || self.told >= steps.len() {
+        if self.told > AHEAD_BLOCKS / 2 || self.told >= coming.len() {
             return;
         }
-        let until = (at + AHEAD_BLOCKS).min(steps.len());
+        let until = AHEAD_BLOCKS.min(coming.len());
         let mut range: Option<(u64, u64)> = None;
-        for step in &steps[self.told.max(at)..until] {
+        for step in &coming[self.told..until] {
             let Step::Read(block) = step else { continue };
             match &mut range {
                 Some((_, end)) if *end == block.position => *end += block.bytes,
@@ -288,6 +291,11 @@ impl<'a> Ahead<'a> {
         }
         self.tell(range);
         self.told = until;
+    }
+
+    /// So many steps were handed to workers.
+    pub fn passed(&mut self, steps: usize) {
+        self.told = self.told.saturating_sub(steps);
     }
 
     fn tell(&self, range: Option<(u64, u64)>) {
