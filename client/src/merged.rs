@@ -78,7 +78,7 @@ impl<R: Read + Seek> Merged<R> {
     }
 
     /// The rows of the next interval; `None` at the end.
-    pub fn next(&mut self) -> std::result::Result<Option<Batch>, ConvertError> {
+    pub fn next_interval(&mut self) -> std::result::Result<Option<Batch>, ConvertError> {
         let mut earliest: Option<u64> = None;
         for table in &mut self.tables {
             if let Some(time_ns) = table.peek()? {

@@ -195,7 +195,7 @@ fn run_merged<R: Read + Seek>(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Converted, ConvertError> {
     let mut converted = Converted::default();
-    while let Some(batch) = merged.next()? {
+    while let Some(batch) = merged.next_interval()? {
         sink.table(&batch)?;
         converted.rows += batch.rows() as u64;
         converted.chunks += 1;

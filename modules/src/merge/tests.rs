@@ -120,7 +120,9 @@ fn what_does_not_fit_is_refused_by_name() {
         merge: merge.into(),
     };
     for bad in [field(ColumnKind::Text, "sum"), field(ColumnKind::U64, "average")] {
-        let refused = columns_of_fields(&[bad.clone()]).unwrap_err().to_string();
+        let refused = columns_of_fields(std::slice::from_ref(&bad))
+            .unwrap_err()
+            .to_string();
         assert!(
             refused.contains("`x`") && refused.contains(&bad.merge),
             "{refused}"

@@ -20,6 +20,9 @@ const IPV4: u64 = 0x0800;
 const IPV6: u64 = 0x86dd;
 const ARP: u64 = 0x0806;
 
+/// Whether rows of an ethertype and protocol are meant.
+type Kind = Box<dyn Fn(u64, u64) -> bool>;
+
 /// The capture as a file of nanosecond pcap.
 fn write(capture: &Capture, folder: &Path) -> PathBuf {
     let mut file = Vec::new();
@@ -95,7 +98,7 @@ fn protocol_and_topaddr_count_what_tcpdump_counts() {
     };
     let of =
         |wanted: u8| move |ethertype: u64, protocol: u64| ethertype == IPV4 && protocol == u64::from(wanted);
-    let kinds: [(&str, Box<dyn Fn(u64, u64) -> bool>); 6] = [
+    let kinds: [(&str, Kind); 6] = [
         ("ip proto 6", Box::new(of(TCP))),
         ("ip proto 17", Box::new(of(UDP))),
         ("ip proto 1", Box::new(of(ICMP))),
