@@ -55,7 +55,7 @@ pub const ROLES: [RoleRow; 6] = [
         address_space_bytes: 32 * GIB,
         file_bytes: None,
         umask: 0o077,
-        nice: 5,
+        nice: 0,
     },
     RoleRow {
         role: Role::Storage,
@@ -77,7 +77,7 @@ pub const ROLES: [RoleRow; 6] = [
         address_space_bytes: 32 * GIB,
         file_bytes: None,
         umask: 0o077,
-        nice: 5,
+        nice: 0,
     },
     RoleRow {
         role: Role::Reader,
@@ -88,7 +88,7 @@ pub const ROLES: [RoleRow; 6] = [
         address_space_bytes: 32 * GIB,
         file_bytes: None,
         umask: 0o077,
-        nice: 15,
+        nice: 5,
     },
     RoleRow {
         role: Role::Runner,
@@ -99,7 +99,7 @@ pub const ROLES: [RoleRow; 6] = [
         address_space_bytes: 32 * GIB,
         file_bytes: Some(1024 * GIB),
         umask: 0o077,
-        nice: 15,
+        nice: 5,
     },
 ];
 

@@ -151,7 +151,7 @@ impl Receiver {
             .output()
             .map_err(|e| e.to_string())?;
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        Ok(answer["packets"].as_u64().unwrap_or(0))
+        Ok(answer["dataset"]["content"]["packets"].as_u64().unwrap_or(0))
     }
 
     /// The account, once it does not change any more: what is on disk is told a moment later.

@@ -1,5 +1,5 @@
-//! The peers on the receiving end, each with the options that its users would give it: the whole packet, a ring as
-//! large as ours, files on the same disk. Must never count what a peer says it captured, but what is in its files.
+//! The peers on the receiving end, each with the options that its users would give it: the whole packet, a ring
+//! larger than ours, files on the same disk. Must never count what a peer says it captured, but what is in its files.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -15,7 +15,7 @@ use super::{POLL, READY, Reaped, Taken, once_quiet, tree_cpu_s};
 use crate::peers::found;
 use crate::rows::fresh_folder;
 
-/// The ring of every receiver, MiB: our default.
+/// The ring of every receiver, MiB: what stenographer's documentation is about, and more than any of them takes by itself.
 pub const RING_MIB: u32 = 256;
 /// After this long stenotype hands on a block that is not full (`--blockage_sec`).
 const STENO_BLOCKAGE: Duration = Duration::from_secs(1);
