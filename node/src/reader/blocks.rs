@@ -76,9 +76,13 @@ impl Retriever for Request {
                 Step::Passed(planned) => out.passed(self, planned),
                 Step::Damaged(damage) => out.damaged(self, damage, run.last_ns),
             }
+            settle(self);
         }
-        self.bucket.settle(self.read_bytes.load(Ordering::Relaxed));
         out.part(self, run.done_bytes())
+    }
+
+    fn planned(&self) {
+        settle(self);
     }
 
     fn ended(&self, segment: &SegmentRequest, reader: &SegmentReader, last_ns: u64) -> Option<Part> {
@@ -99,6 +103,11 @@ impl Retriever for Request {
             }
         }
     }
+}
+
+/// Waits until what was read so far is allowed: capture comes first.
+fn settle(request: &Request) {
+    request.bucket.settle(request.read_bytes.load(Ordering::Relaxed));
 }
 
 fn is_open(file: &str) -> bool {

@@ -48,6 +48,8 @@ pub trait Retriever: Sync {
     fn passes_over(&self, block: &Planned, before_ns: u64) -> bool;
     /// Reads a run of blocks; on any thread.
     fn read(&self, run: Run<'_, Self::Segment>, sections: &mut Sections) -> Self::Part;
+    /// A worker opened and planned a segment, and may have to wait before it reads on.
+    fn planned(&self);
     /// A segment was read to its end, which `last_ns` is the last time of.
     fn ended(&self, segment: &Self::Segment, reader: &SegmentReader, last_ns: u64) -> Option<Self::Part>;
     /// A segment does not open; `false`: nothing can follow.
@@ -122,6 +124,7 @@ pub fn retrieve<'a, R: Retriever>(
 fn open_and_plan<R: Retriever>(retriever: &R, segment: &R::Segment) -> Result<Opened, TraceError> {
     let reader = retriever.open(segment)?;
     let steps = plan::plan(retriever.window(), retriever.search(segment), &reader);
+    retriever.planned();
     Ok(Opened { reader, steps })
 }
 

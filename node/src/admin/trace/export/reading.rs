@@ -173,6 +173,8 @@ impl Retriever for Reading {
         out.part
     }
 
+    fn planned(&self) {}
+
     fn ended(&self, _: &Source, _: &SegmentReader, _: u64) -> Option<Part> {
         None
     }
