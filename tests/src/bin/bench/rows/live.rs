@@ -285,7 +285,10 @@ fn note_of_losses(loaded: &Loaded) -> String {
         ),
         Err(_) => String::new(),
     };
-    format!("{}; the peers have rings of {RING_MIB} MiB, the node its default{counted}", loaded.each(lost))
+    format!(
+        "{}; the peers have rings of {RING_MIB} MiB, the node its default{counted}",
+        loaded.each(lost)
+    )
 }
 
 #[cfg(test)]
