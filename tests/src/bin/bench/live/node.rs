@@ -81,14 +81,20 @@ impl Receiver {
 
     /// Runs the node while `burst` goes on, until it has nothing to do any more.
     pub fn receive<T>(&mut self, burst: impl FnOnce() -> trial::Result<T>) -> trial::Result<(T, Taken)> {
-        self.start()?;
+        let taken = self.start().and_then(|()| self.take(burst));
+        // Where the burst was none, too: the next load needs a node that starts.
+        let stopped = self.node.stop();
+        let taken = taken?;
+        stopped.map(|_| taken)
+    }
+
+    fn take<T>(&mut self, burst: impl FnOnce() -> trial::Result<T>) -> trial::Result<(T, Taken)> {
         let pid = self.node.pid()?;
         let before = (once_quiet(|| tree_cpu_s(pid)), self.stored()?);
         let result = burst()?;
         once_quiet(|| tree_cpu_s(pid));
         let after = self.once_settled()?;
         let cpu_s = tree_cpu_s(pid) - before.0;
-        self.node.stop()?;
         Ok((
             result,
             Taken {
