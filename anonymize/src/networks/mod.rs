@@ -3,7 +3,7 @@
 //! address, which only capture has.
 //!
 //! To name the system of a pseudonym tells something of the real address: that it is one of those that the system
-//! announces. A system of few addresses is therefore not named at all ([`AsTable::of`]).
+//! announces. A system of few addresses is therefore not named at all (`AsTable::of`).
 
 mod mrt;
 mod pfx2as;

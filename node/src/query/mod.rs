@@ -12,7 +12,7 @@
 //! | `/v1/queries/{id}/result` | GET, with `Range`, `If-Range` | `result`: a descriptor, streamed |
 //! | `/v1/status`, `/v1/catalog`, `/v1/node` | GET | the same |
 //!
-//! The operator's monitoring asks another socket, on a loopback address and without a name: [`metrics`].
+//! The operator's monitoring asks another socket, on a loopback address and without a name: `metrics`.
 //!
 //! Errors are RFC 9457 problem details; their `type` is in [`problem`]. Every limit is in [`limits`].
 
