@@ -66,8 +66,10 @@ pub(super) struct Model {
     pub created_ns: u64,
     appended: u64,
     synced: u64,
-    /// How many packets had been handed over at each gap.
-    gaps: Vec<u64>,
+    /// How many packets had been handed over at each gap, and its own number: two may stand at one place.
+    gaps: Vec<(u64, u64)>,
+    /// Gaps that were ever made.
+    made_gaps: u64,
     /// Gaps that are acknowledged: the first so many.
     synced_gaps: usize,
     /// Length of the open file when it was last synced.
@@ -93,6 +95,7 @@ impl Model {
             appended: 0,
             synced: 0,
             gaps: Vec::new(),
+            made_gaps: 0,
             synced_gaps: 0,
             synced_bytes: 0,
             last: None,
@@ -179,18 +182,19 @@ impl Model {
             offset: self.appended * 100,
             next_packet: self.appended,
         };
+        self.made_gaps += 1;
         let gap = Gap {
             from_ns: self.appended,
             to_ns: self.appended,
             cause: GapCause::KernelDrop,
-            packets: Some(1),
+            packets: Some(self.made_gaps),
         };
         let block = writer.sealer.seal_gaps(at, resume, &[gap]).unwrap();
         writer.number += 1;
         writer.ledger.add(&block);
         let segment = writer.sealer.segment();
         self.put(segment, ItemBody::Block(block.bytes));
-        self.gaps.push(self.appended);
+        self.gaps.push((self.appended, self.made_gaps));
     }
 
     pub fn sync(&mut self) {
@@ -262,9 +266,11 @@ impl Model {
     /// Gaps that went with segments that expired.
     fn expired_gaps(&mut self) -> usize {
         let (_, found) = self.read();
+        let expired: u64 = self.ring().expired().iter().map(|expired| expired.packets).sum();
         match found.first() {
             Some(first) => self.gaps.iter().position(|gap| gap == first).unwrap_or(0),
-            None => self.gaps.len(),
+            // A gap goes with the packets before it: one behind more packets was cut off.
+            None => self.gaps.iter().filter(|(at, _)| *at <= expired).count(),
         }
     }
 
@@ -289,12 +295,12 @@ impl Model {
             self.gaps
         );
         // A gap goes with the packets before it, never earlier.
-        let due = self.gaps.iter().filter(|gap| **gap > expired).count();
+        let due = self.gaps.iter().filter(|(at, _)| *at > expired).count();
         assert!(gaps.len() >= due, "{due} gaps are due, {} are there", gaps.len());
     }
 
-    /// Numbers of all packets, and how many stand before each gap: as every reader reads them.
-    fn read(&mut self) -> (Vec<u64>, Vec<u64>) {
+    /// Numbers of all packets; how many stand before each gap, with its number: as every reader reads them.
+    fn read(&mut self) -> (Vec<u64>, Vec<(u64, u64)>) {
         let identities = self.identities.clone();
         let ring = self.ring();
         let expired: u64 = ring.expired().iter().map(|expired| expired.packets).sum();
@@ -326,7 +332,7 @@ impl Model {
                             expired + numbers.len() as u64,
                             "a gap keeps its place"
                         );
-                        gaps.push(gap.from_ns);
+                        gaps.push((gap.from_ns, gap.packets.unwrap()));
                     }
                 }
             }
