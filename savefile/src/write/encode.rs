@@ -102,9 +102,7 @@ impl Encoder {
     /// A packet of an interface that was declared. A wire length below the captured one, which readers refuse,
     /// is raised to it.
     pub fn packet(self, out: &mut Vec<u8>, interface: u32, packet: &Packet<'_>) -> Result<(), WriteError> {
-        let start = self.open(out);
-        out.extend_from_slice(packet.data);
-        self.close(out, start, interface, packet.ts_ns, packet.wire_len)
+        self.record(out, interface, packet.ts_ns, packet.wire_len, [packet.data, &[]])
     }
 
     /// The same for a packet whose bytes lie in two pieces.

@@ -5,7 +5,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use como_anonymize::{
-    Anonymizer, AsTable, DenyReason, Dissection, LinkType, Outcome, RawPacket, RowBuffer, RowMeta, View,
+    Anonymizer, AsTable, Dissection, LinkType, Outcome, RawPacket, RowBuffer, RowMeta, View,
     describe_dissected,
 };
 use como_policies::AccessLevel;
@@ -124,14 +124,7 @@ fn treat_packet(
 fn undissected_meta(packet: &RawPacket<'_>) -> RowMeta {
     RowMeta {
         ts_ns: floored(packet.ts_ns),
-        wire_len: packet.wire_len,
-        weight: 1,
-        deny: DenyReason::Undissected.as_u8(),
-        src_class: 0,
-        dst_class: 0,
-        checksums: 0,
-        src_as: 0,
-        dst_as: 0,
+        ..RowMeta::set_aside(packet)
     }
 }
 
@@ -141,6 +134,7 @@ fn floored(ts_ns: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use como_anonymize::DenyReason;
     use como_keys::mapping::MappingKey;
 
     use super::*;
