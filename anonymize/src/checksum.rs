@@ -132,6 +132,48 @@ fn write_crc(frame: &mut [u8], layers: &[Layer], at: usize) {
 /// The verdict on the packet's own checksums (not on those of quoted or tunnelled packets), as stored in the `checksums` column.
 pub fn judge(data: &[u8], dissection: &Dissection) -> u8 {
     let layers = dissection.own();
+    judge_plain(data, layers).unwrap_or_else(|| judge_every_layer(data, layers))
+}
+
+/// The same for what nearly all packets are, as in [`fix_plain`]. `None`: something else, or a fragment.
+fn judge_plain(data: &[u8], layers: &[Layer]) -> Option<u8> {
+    let [link, ip, transport] = layers else {
+        return None;
+    };
+    let from = transport.offset as usize;
+    if link.kind != LayerKind::Ethernet || ip.kind != LayerKind::Ipv4 || transport.offset != ip.offset + 20 {
+        return None;
+    }
+    let (before, segment) = data.split_at_checked(from)?;
+    let header = before.last_chunk::<20>()?;
+    if be16(header, 6) & 0x3fff != 0 {
+        return None;
+    }
+    let rest = usize::from(be16(header, 2)).saturating_sub(20);
+    let (protocol, length) = match transport.kind {
+        LayerKind::Tcp => (6, rest),
+        LayerKind::Udp if segment.len() >= 8 => match be16(segment, 4) {
+            0 => (17, rest),
+            stated => (17, stated.into()),
+        },
+        _ => return None,
+    };
+    let addresses = Sum::default().bytes(&header[12..]);
+    let of_ip = verdict(addresses.bytes(&header[..12]));
+    let of_transport = match segment.get(..length.min(rest)) {
+        _ if protocol == 17 && segment[6..8] == [0, 0] => Verdict::None,
+        Some(covered) => verdict(
+            addresses
+                .double_word(protocol)
+                .double_word(length as u32)
+                .bytes(covered),
+        ),
+        None => Verdict::Unverifiable,
+    };
+    Some(of_ip as u8 | (of_transport as u8) << 2)
+}
+
+fn judge_every_layer(data: &[u8], layers: &[Layer]) -> u8 {
     let own = |kinds: &[LayerKind]| layers.iter().position(|layer| kinds.contains(&layer.kind));
     let mut verdicts = 0;
     if let Some(at) = own(&[LayerKind::Ipv4]) {
@@ -396,6 +438,28 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever the packet: the short way and the long one say the same.
+        #[test]
+        fn plain_packets_get_the_verdicts_of_all_others(
+            pick in 0usize..1000,
+            changes in prop::collection::vec((0usize..80, any::<u8>()), 0..6),
+            cut in prop::option::of(0usize..120),
+        ) {
+            let all = samples();
+            let (link, packet) = &all[pick % all.len()];
+            let mut packet = packet.clone();
+            for (at, value) in changes {
+                if let Some(byte) = packet.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            packet.truncate(cut.unwrap_or(usize::MAX));
+            let found = dissect(*link, &packet);
+            if let Some(verdicts) = judge_plain(&packet, found.own()) {
+                prop_assert_eq!(verdicts, judge_every_layer(&packet, found.own()));
+            }
+        }
+
         /// Whatever the frame: the short way and the long one write the same.
         #[test]
         fn plain_frames_get_the_checksums_of_all_others(

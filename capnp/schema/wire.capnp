@@ -173,8 +173,7 @@ struct SealedItem {
   sequence @0 :UInt64;  # within the capture run, from 0 without holes
   segment  @1 :Data;    # 16 bytes
   kind     @2 :UInt8;   # 0 header, 1 block, 2 footer
-  bytes    @3 :Data;
-}
+}                       # its bytes are the body of the frame
 
 # storage -> capture or export
 struct StoreAck {

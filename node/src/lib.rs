@@ -19,6 +19,7 @@ pub mod retrieval;
 pub mod ring;
 pub mod roles;
 pub mod runner;
+pub mod spares;
 pub mod storage;
 pub mod supervisor;
 pub mod trace;

@@ -74,14 +74,17 @@ fn ingest(file: File, retain: Retain) -> Snapshot {
         retain,
         ..PipelineConfig::new("spiffe://bench/node", source_id, "bench")
     };
-    let pipeline = Pipeline::start(
+    let mut pipeline = Pipeline::start(
         config,
         RunKey { signing, certificate },
         Box::new(source),
         epoch_keys,
         None,
     );
-    while pipeline.items().recv().is_ok() {}
+    let (items, storage) = (pipeline.take_items(), pipeline.acknowledger());
+    items
+        .iter()
+        .for_each(|item| storage.give_back(item.body.into_bytes()));
     let counters = pipeline.counters();
     pipeline.join().expect("the capture is sealed");
     counters

@@ -20,6 +20,7 @@ use super::pipeline::{LiveBlock, Wanted};
 use super::sampling::{Chooser, Sampling};
 use crate::feed;
 use crate::link::{self, LinkSender};
+use crate::spares::Lent;
 use crate::trace::PacketBatch;
 
 /// Encoded views that may wait for one consumer.
@@ -414,8 +415,8 @@ fn sampled(block: &LiveBlock, one_in: u32, level: AccessLevel, chooser: &mut Cho
     Some(LiveBlock {
         sequence: block.sequence,
         source: block.source,
-        view: Arc::new(view),
-        batch: Arc::new(batch),
+        view: Lent::own(Box::new(view)),
+        batch: Lent::own(batch),
         anonymizer: block.anonymizer.clone(),
         shed_before: None,
     })

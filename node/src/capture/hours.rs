@@ -76,6 +76,7 @@ mod tests {
     use como_keys::mapping::MappingKey;
 
     use super::*;
+    use crate::spares::Lent;
     use crate::trace::{Gap, GapCause, PacketBatch, SourceId};
 
     fn block(times_ns: &[u64], shed_before: Option<(u64, u64)>) -> LiveBlock {
@@ -92,8 +93,8 @@ mod tests {
         LiveBlock {
             sequence: 0,
             source: SourceId([0; 16]),
-            view: Arc::new(view),
-            batch: Arc::new(PacketBatch::new(1, 0, 0)),
+            view: Lent::own(Box::new(view)),
+            batch: Lent::own(PacketBatch::new(1, 0, 0)),
             anonymizer: Arc::new(Anonymizer::new(&MappingKey::from_bytes(&[7; 32]))),
             shed_before: shed_before.map(|(from_ns, to_ns)| Gap {
                 from_ns,

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use como_anonymize::{Anonymizer, AsTable, AsTableError, Column};
@@ -15,21 +15,23 @@ use como_keys::signing::{Certificate, SigningKey, VerifyingKey};
 use como_policies::AccessLevel;
 
 use super::consumers::{Change, Consumers, ViewKey};
-use super::pipeline::{Pipeline, PipelineConfig, PipelineError, ViewSink, Wanted};
+use super::pipeline::{EpochKeysFn, Pipeline, PipelineConfig, PipelineError, ViewSink, Wanted};
 use super::sampling::Sampling;
 use super::source::{FileSource, LiveConfig, LiveSource, Meter, Pace, PacketSource, SourceError};
-use super::uplink::{Answer, Resume, Uplink};
+use super::uplink::{Resume, Tell, Told, Uplink};
 use crate::allowance;
 use crate::link::{Frame, LinkError, LinkReceiver, LinkSender};
 use crate::trace::{EpochKeys, GapCause, Retain, RunKey, SourceId};
 use crate::wire::{self as messages, array, text};
 
-/// How often the loop looks around when no item comes.
+/// How often the loop looks around while it ends, and nothing is told.
 const LOOK: Duration = Duration::from_millis(20);
 /// How often capture reports to the supervisor.
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 /// Blocks of live views that wait for the consumers' thread.
 const MAX_WAITING_LIVE_BLOCKS: usize = 16;
+/// Sealed bytes of a file that may wait for storage: enough to ride out its syncs, few enough to be used again.
+const FILE_WAITING_BYTES: u64 = 16 << 20;
 /// Captured bytes of a block, about: how the configured queue in bytes becomes one in blocks.
 const BLOCK_BYTES: usize = 128 << 10;
 /// Packets that go one by one after capture died: the one that kills it is then found exactly.
@@ -155,10 +157,15 @@ fn capture_start(message: &messages::Message) -> capnp::Result<wire::capture_sta
     }
 }
 
-/// What the control link brings.
-enum Command {
+/// What the main loop waits for.
+enum Event {
+    /// The supervisor says something.
     Message(Frame),
     SupervisorGone,
+    /// The uplink does.
+    Uplink(Told),
+    /// The pipeline comes to a new epoch.
+    NeedEpoch(u32),
 }
 
 /// Runs until the supervisor says stop or goes away.
@@ -178,16 +185,25 @@ pub fn run(
     let wanted = Wanted::default();
     let (blocks, live_blocks) = ViewSink::new(MAX_WAITING_LIVE_BLOCKS, wanted.clone());
     let (epochs, epoch_answers) = channel();
+    let (happens, events) = channel();
+    receive(commands, happens.clone());
+    let most_bytes = match is_live {
+        true => start.get_queue_bytes(),
+        false => start.get_queue_bytes().min(FILE_WAITING_BYTES),
+    };
     let mut role = Role {
         control,
-        commands: receive(commands),
-        uplink: Uplink::new(id),
+        events,
+        uplink: Uplink::new(id, most_bytes, tell(happens.clone())),
         consumers: Consumers::start(live_blocks, wanted, is_live),
         epochs: Some(epochs),
         certificate: None,
         stopping: false,
         alone: false,
-        resumed: false,
+        resume: None,
+        refused: None,
+        source_done: false,
+        drained: false,
         meter: Arc::default(),
         queue_bytes: start.get_queue_bytes(),
         is_live,
@@ -230,50 +246,41 @@ pub fn run(
             Box::new(file)
         }
     };
-    let ask = EpochAsk {
-        needed: channel(),
-        answers: epoch_answers,
-    };
-    let (needed, epoch_keys) = ask.split();
-    let pipeline = Pipeline::start(config, run_key, source, epoch_keys, Some(blocks));
-    role.uplink.set_acknowledger(pipeline.acknowledger());
-    role.main_loop(pipeline, &needed, resume)
+    let epoch_keys = ask_for_keys(happens, epoch_answers);
+    let mut pipeline = Pipeline::start(config, run_key, source, epoch_keys, Some(blocks));
+    role.uplink.carry(pipeline.take_items(), pipeline.acknowledger());
+    role.main_loop(pipeline, resume)
 }
 
 /// The pipeline's question for an epoch's keys, across threads.
-struct EpochAsk {
-    needed: (Sender<u32>, Receiver<u32>),
-    answers: Receiver<Result<EpochKeys, String>>,
+fn ask_for_keys(ask: Sender<Event>, answers: Receiver<Result<EpochKeys, String>>) -> EpochKeysFn {
+    Box::new(move |epoch| {
+        let refused = |why: String| PipelineError::NoEpochKeys { epoch, why };
+        ask.send(Event::NeedEpoch(epoch))
+            .map_err(|_| refused("capture is ending".into()))?;
+        match answers.recv() {
+            Ok(Ok(keys)) => Ok(keys),
+            Ok(Err(why)) => Err(refused(why)),
+            Err(_) => Err(refused("the supervisor is gone".into())),
+        }
+    })
 }
 
-impl EpochAsk {
-    fn split(self) -> (Receiver<u32>, super::pipeline::EpochKeysFn) {
-        let (ask, needed) = self.needed;
-        let answers = self.answers;
-        let keys = move |epoch| {
-            let refused = |why: String| PipelineError::NoEpochKeys { epoch, why };
-            ask.send(epoch).map_err(|_| refused("capture is ending".into()))?;
-            match answers.recv() {
-                Ok(Ok(keys)) => Ok(keys),
-                Ok(Err(why)) => Err(refused(why)),
-                Err(_) => Err(refused("the supervisor is gone".into())),
-            }
-        };
-        (needed, Box::new(keys))
-    }
-}
-
-fn receive(mut commands: LinkReceiver) -> Receiver<Command> {
-    let (sender, queue) = channel();
+fn receive(mut commands: LinkReceiver, happens: Sender<Event>) {
     std::thread::spawn(move || {
         while let Ok(Some(frame)) = commands.recv() {
-            if sender.send(Command::Message(frame)).is_err() {
+            if happens.send(Event::Message(frame)).is_err() {
                 return;
             }
         }
-        let _ = sender.send(Command::SupervisorGone);
+        let _ = happens.send(Event::SupervisorGone);
     });
-    queue
+}
+
+fn tell(happens: Sender<Event>) -> Tell {
+    Arc::new(move |told| {
+        let _ = happens.send(Event::Uplink(told));
+    })
 }
 
 fn retain(level: u8) -> capnp::Result<Retain> {
@@ -301,7 +308,7 @@ fn damage_warning(cause: GapCause) -> &'static str {
 
 struct Role {
     control: LinkSender,
-    commands: Receiver<Command>,
+    events: Receiver<Event>,
     uplink: Uplink,
     consumers: Consumers,
     /// Answers for the pipeline; `None`: no answer will come any more.
@@ -310,8 +317,14 @@ struct Role {
     stopping: bool,
     /// The supervisor is gone: nobody can be told or asked, but storage still takes what there is.
     alone: bool,
-    /// Whether storage said where to go on.
-    resumed: bool,
+    /// Where to go on, as storage said.
+    resume: Option<Resume>,
+    /// Why storage refuses the items.
+    refused: Option<String>,
+    /// The pipeline has given its last item.
+    source_done: bool,
+    /// And storage has it.
+    drained: bool,
     /// What the source tells beside its packets.
     meter: Arc<Meter>,
     /// Sealed blocks that may wait for storage.
@@ -330,7 +343,7 @@ impl Role {
             if self.stopping {
                 return Ok(None);
             }
-            self.command_within(LOOK)?;
+            self.event_within(REPORT_EVERY)?;
         }
         let certificate = Certificate::from_bytes(&self.certificate.take().unwrap_or_default())?;
         certificate.verify_signature(node_key)?;
@@ -339,48 +352,28 @@ impl Role {
 
     /// Where the source goes on; `None`: told to stop before storage said.
     fn await_resume(&mut self) -> Result<Option<Resume>, CaptureError> {
-        loop {
-            match self.uplink.answer() {
-                Some(Answer::Resume(resume)) => {
-                    self.resumed = true;
-                    return Ok(Some(resume));
-                }
-                Some(Answer::Refused(why)) => return Err(CaptureError::Refused(why)),
-                None if self.stopping => return Ok(None),
-                None => self.command_within(LOOK)?,
-            }
+        while self.resume.is_none() && !self.stopping {
+            self.event_within(REPORT_EVERY)?;
+            self.look_refused()?;
         }
+        Ok(self.resume)
     }
 
-    fn main_loop(
-        mut self,
-        pipeline: Pipeline,
-        needed: &Receiver<u32>,
-        resume: Resume,
-    ) -> Result<(), CaptureError> {
-        let (mut reported, mut source_done, mut stop_sent) = (Instant::now(), false, false);
+    fn look_refused(&mut self) -> Result<(), CaptureError> {
+        self.refused
+            .take()
+            .map_or(Ok(()), |why| Err(CaptureError::Refused(why)))
+    }
+
+    fn main_loop(mut self, pipeline: Pipeline, resume: Resume) -> Result<(), CaptureError> {
+        let (mut reported, mut stop_sent) = (Instant::now(), false);
         let (mut stop_since, mut at_end) = (None, false);
         loop {
-            while let Ok(epoch) = needed.try_recv() {
-                self.say(&messages::up(|mut up| up.set_need_epoch(epoch)));
-            }
-            // While storage is away and the queue is full, nothing is taken: files wait, links drop newest.
-            let room = (self.uplink.waiting_bytes() as u64) < self.queue_bytes;
-            if room && !source_done {
-                match pipeline.items().recv_timeout(LOOK) {
-                    Ok(item) => self.uplink.send(&item),
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => source_done = true,
-                }
-                self.commands_now()?;
-            } else {
-                self.command_within(LOOK)?;
-            }
-            if let Some(Answer::Refused(why)) = self.uplink.answer() {
-                return Err(CaptureError::Refused(why));
-            }
+            let until_report = REPORT_EVERY.saturating_sub(reported.elapsed());
+            self.event_within(if self.stopping { LOOK } else { until_report })?;
+            self.look_refused()?;
             // A pipeline that failed has not read its source to the end, however little is left to send.
-            let over = source_done && self.uplink.is_drained() && !pipeline.has_failed();
+            let over = self.drained && !pipeline.has_failed();
             // A pipeline that was told to stop ends too, wherever its source stands.
             let ends_now = over && !stop_sent && !at_end;
             at_end |= ends_now;
@@ -399,10 +392,11 @@ impl Role {
             let abandoned = self.alone && !self.uplink.is_connected();
             if self.stopping && (over || overdue || abandoned) {
                 self.epochs = None;
+                self.uplink.close();
                 pipeline.join()?;
                 return self.stopped();
             }
-            if source_done && !self.stopping && pipeline.has_failed() {
+            if self.source_done && !self.stopping && pipeline.has_failed() {
                 return Ok(pipeline.join()?);
             }
         }
@@ -476,41 +470,36 @@ impl Role {
             return 0;
         }
         let ring = self.meter.ring_fill.load(Ordering::Relaxed);
-        let storage = allowance::fill(self.uplink.waiting_bytes() as u64, self.queue_bytes);
+        let storage = allowance::fill(self.uplink.waiting_bytes(), self.queue_bytes);
         ring.max(pipeline.fill()).max(storage)
     }
 
-    fn commands_now(&mut self) -> Result<(), CaptureError> {
-        loop {
-            match self.commands.try_recv() {
-                Ok(command) => self.take(command)?,
-                Err(TryRecvError::Empty) => return Ok(()),
-                Err(TryRecvError::Disconnected) => {
-                    self.supervisor_gone();
-                    return Ok(());
-                }
-            }
+    /// Waits for the next event, takes it and all that came meanwhile. There is always somebody who could tell one: the
+    /// uplink.
+    fn event_within(&mut self, wait: Duration) -> Result<(), CaptureError> {
+        let mut next = self.events.recv_timeout(wait).ok();
+        while let Some(event) = next {
+            self.take(event)?;
+            next = self.events.try_recv().ok();
         }
+        Ok(())
     }
 
-    fn command_within(&mut self, wait: Duration) -> Result<(), CaptureError> {
-        match self.commands.recv_timeout(wait) {
-            Ok(command) => self.take(command),
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => {
-                self.supervisor_gone();
-                std::thread::sleep(wait); // At once, again and again, it would be a busy wait.
-                Ok(())
-            }
+    fn take(&mut self, event: Event) -> Result<(), CaptureError> {
+        match event {
+            Event::Message(frame) => return self.take_message(frame),
+            Event::SupervisorGone => self.supervisor_gone(),
+            Event::NeedEpoch(epoch) => self.say(&messages::up(|mut up| up.set_need_epoch(epoch))),
+            Event::Uplink(Told::Resume(resume)) => self.resume = Some(resume),
+            Event::Uplink(Told::Refused(why)) => self.refused = Some(why),
+            Event::Uplink(Told::LastItem) => self.source_done = true,
+            Event::Uplink(Told::Drained) => self.drained = true,
         }
+        Ok(())
     }
 
-    fn take(&mut self, command: Command) -> Result<(), CaptureError> {
+    fn take_message(&mut self, mut frame: Frame) -> Result<(), CaptureError> {
         use wire::down::Which;
-        let Command::Message(mut frame) = command else {
-            self.supervisor_gone();
-            return Ok(());
-        };
         let message = como_capnp::read_message(&frame.bytes)?;
         match messages::read_down(&message)? {
             Which::Stop(()) => self.stopping = true,
@@ -529,7 +518,7 @@ impl Role {
                 match (role.as_str(), frame.descriptors.pop()) {
                     ("storage", Some(end)) => {
                         // Storage may have died between the question and its answer.
-                        self.uplink.connect(end, !self.resumed)?;
+                        self.uplink.connect(end, self.resume.is_none())?;
                     }
                     ("export", Some(end)) => {
                         self.consumers.change(Change::Connect { id: id as u32, end });

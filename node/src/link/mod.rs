@@ -1,8 +1,9 @@
 //! Links between the node's processes: Cap'n Proto messages over Unix stream sockets, with
 //! descriptor passing.
 //!
-//! A frame is `u32` message bytes, `u32` descriptor count, the message. Descriptors ride on the frame's
-//! first byte (`SCM_RIGHTS`). This file moves bytes; it must never look into a message.
+//! A frame is `u32` message bytes, `u32` descriptor count, `u32` bytes of its body, the message, the body.
+//! Descriptors ride on the frame's first byte (`SCM_RIGHTS`). A body is what is too large to be copied into
+//! a message and out of it again. This file moves bytes; it must never look into them.
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -15,10 +16,12 @@ use rustix::net::{
     SendFlags,
 };
 
-/// Largest message on a link, in bytes. A block of the trace or a view batch is far below it.
+/// Largest message on a link, and largest body, in bytes. A block of the trace or a view batch is far below it.
 pub const MAX_LINK_MESSAGE_BYTES: usize = como_capnp::MAX_MESSAGE_BYTES;
 /// Most descriptors that one frame may carry.
 pub const MAX_LINK_DESCRIPTORS: usize = 4;
+/// Bytes before the message.
+const HEAD_BYTES: usize = 12;
 
 /// What went wrong on a link. A peer that closed between frames is not an error.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,8 @@ pub enum LinkError {
 pub struct Frame {
     /// The message, unread.
     pub bytes: Vec<u8>,
+    /// What came behind it; mostly nothing.
+    pub body: Vec<u8>,
     /// Descriptors that came with it.
     pub descriptors: Vec<OwnedFd>,
 }
@@ -96,35 +101,48 @@ impl LinkSender {
 
     /// Sends one serialised message.
     pub fn send_bytes(&mut self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
-        if message.len() > MAX_LINK_MESSAGE_BYTES || descriptors.len() > MAX_LINK_DESCRIPTORS {
-            let what = format!("{} bytes, {} descriptors", message.len(), descriptors.len());
+        self.send_frame(message, &[], descriptors)
+    }
+
+    /// Sends one serialised message and a body, which is copied nowhere on the way.
+    pub fn send_with_body(&mut self, message: &[u8], body: &[u8]) -> Result<(), LinkError> {
+        self.send_frame(message, body, &[])
+    }
+
+    fn send_frame(
+        &mut self,
+        message: &[u8],
+        body: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), LinkError> {
+        let longest = message.len().max(body.len());
+        if longest > MAX_LINK_MESSAGE_BYTES || descriptors.len() > MAX_LINK_DESCRIPTORS {
+            let what = format!("{longest} bytes, {} descriptors", descriptors.len());
             return Err(LinkError::PeerMisbehaved("(own message)", what));
         }
-        let mut head = [0u8; 8];
-        head[..4].copy_from_slice(&(message.len() as u32).to_le_bytes());
-        head[4..].copy_from_slice(&(descriptors.len() as u32).to_le_bytes());
-        let sent = self.send_head(&head, message, descriptors)?;
-        let (head_rest, message_rest) = if sent < head.len() {
-            (&head[sent..], message)
-        } else {
-            (&head[..0], &message[sent - head.len()..])
-        };
-        self.stream
-            .write_all(head_rest)
-            .and_then(|()| self.stream.write_all(message_rest))
-            .map_err(|e| self.broken(e))
+        let mut head = [0u8; HEAD_BYTES];
+        let fields = [message.len(), descriptors.len(), body.len()];
+        for (to, field) in head.as_chunks_mut().0.iter_mut().zip(fields) {
+            *to = (field as u32).to_le_bytes();
+        }
+        let mut sent = self.send_first(&[&head, message, body].map(IoSlice::new), descriptors)?;
+        for part in [&head[..], message, body] {
+            let rest = part.get(sent..).unwrap_or_default();
+            sent = sent.saturating_sub(part.len());
+            self.stream.write_all(rest).map_err(|e| self.broken(e))?;
+        }
+        Ok(())
     }
 
     /// First write of a frame, which carries the descriptors; returns the bytes written.
-    fn send_head(&mut self, head: &[u8], message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<usize, LinkError> {
+    fn send_first(&mut self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> Result<usize, LinkError> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_LINK_DESCRIPTORS))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() {
             ancillary.push(SendAncillaryMessage::ScmRights(fds));
         }
-        let parts = [IoSlice::new(head), IoSlice::new(message)];
         loop {
-            match rustix::net::sendmsg(&self.stream, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
+            match rustix::net::sendmsg(&self.stream, parts, &mut ancillary, SendFlags::NOSIGNAL) {
                 Ok(sent) => return Ok(sent),
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(e) => return Err(self.broken(e.into())),
@@ -171,7 +189,12 @@ impl LinkSender {
 impl LinkReceiver {
     /// Waits for the next frame; `None` when the peer closed between frames.
     pub fn recv(&mut self) -> Result<Option<Frame>, LinkError> {
-        let mut head = [0u8; 8];
+        self.recv_into(Vec::new)
+    }
+
+    /// The same; a body goes into the memory of an earlier one, whatever that still holds.
+    pub fn recv_into(&mut self, spare: impl FnOnce() -> Vec<u8>) -> Result<Option<Frame>, LinkError> {
+        let mut head = [0u8; HEAD_BYTES];
         let mut descriptors = Vec::new();
         let mut got = 0;
         while got < head.len() {
@@ -184,18 +207,26 @@ impl LinkReceiver {
             }
             got += n;
         }
-        let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        let count = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-        if length > MAX_LINK_MESSAGE_BYTES || count != descriptors.len() {
+        let field = |at: usize| u32::from_le_bytes(head.as_chunks().0[at]) as usize;
+        let (length, count, body_length) = (field(0), field(1), field(2));
+        let longest = length.max(body_length);
+        if longest > MAX_LINK_MESSAGE_BYTES || count != descriptors.len() {
             let what = format!(
-                "{length} bytes, {count} descriptors announced, {} came",
+                "{longest} bytes, {count} descriptors announced, {} came",
                 descriptors.len()
             );
             return Err(LinkError::PeerMisbehaved(self.peer, what));
         }
         let mut bytes = vec![0; length];
         self.stream.read_exact(&mut bytes).map_err(|e| self.broken(e))?;
-        Ok(Some(Frame { bytes, descriptors }))
+        let mut body = if body_length > 0 { spare() } else { Vec::new() };
+        body.resize(body_length, 0);
+        self.stream.read_exact(&mut body).map_err(|e| self.broken(e))?;
+        Ok(Some(Frame {
+            bytes,
+            body,
+            descriptors,
+        }))
     }
 
     fn recv_head(&mut self, into: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Result<usize, LinkError> {
@@ -250,6 +281,8 @@ mod tests {
             sender.send_bytes(b"one", &[]).unwrap();
             sender.send_bytes(&big, &[file.as_fd()]).unwrap();
             sender.send_bytes(b"", &[]).unwrap();
+            sender.send_with_body(b"of", &vec![8; 1 << 20]).unwrap();
+            sender.send_with_body(b"of", b"few").unwrap();
         });
         let one = receiver.recv().unwrap().unwrap();
         assert_eq!(
@@ -264,6 +297,13 @@ mod tests {
             .unwrap();
         assert_eq!(text, "sealed");
         assert!(receiver.recv().unwrap().unwrap().bytes.is_empty());
+        let with_body = receiver.recv().unwrap().unwrap();
+        assert_eq!(
+            (&with_body.bytes[..], with_body.body),
+            (&b"of"[..], vec![8; 1 << 20])
+        );
+        let reused = receiver.recv_into(|| vec![9; 100]).unwrap().unwrap();
+        assert_eq!(reused.body, b"few", "and nothing of what was there before");
         writer.join().unwrap();
         assert!(
             receiver.recv().unwrap().is_none(),
@@ -273,12 +313,13 @@ mod tests {
 
     #[test]
     fn a_frame_that_claims_too_much_is_refused_before_allocation() {
-        let (a, b) = pair().unwrap();
-        let mut raw = UnixStream::from(a);
-        let (_, mut receiver) = split("b", b).unwrap();
-        raw.write_all(&u32::MAX.to_le_bytes()).unwrap();
-        raw.write_all(&0u32.to_le_bytes()).unwrap();
-        assert!(matches!(receiver.recv(), Err(LinkError::PeerMisbehaved(..))));
+        for head in [[u32::MAX, 0, 0], [0, 0, u32::MAX], [8, 1, 0]] {
+            let (a, b) = pair().unwrap();
+            let mut raw = UnixStream::from(a);
+            let (_, mut receiver) = split("b", b).unwrap();
+            raw.write_all(&head.map(u32::to_le_bytes).concat()).unwrap();
+            assert!(matches!(receiver.recv(), Err(LinkError::PeerMisbehaved(..))));
+        }
     }
 
     #[test]
@@ -286,8 +327,8 @@ mod tests {
         let (a, b) = pair().unwrap();
         let mut raw = UnixStream::from(a);
         let (_, mut receiver) = split("b", b).unwrap();
-        raw.write_all(&9u32.to_le_bytes()).unwrap();
-        raw.write_all(&0u32.to_le_bytes()).unwrap();
+        raw.write_all(&[9u32, 0, 0].map(u32::to_le_bytes).concat())
+            .unwrap();
         raw.write_all(b"four").unwrap();
         drop(raw);
         assert!(matches!(receiver.recv(), Err(LinkError::Broken(..))));

@@ -281,6 +281,7 @@ fn read_loop(
         let Frame {
             bytes,
             mut descriptors,
+            ..
         } = frame;
         let message = como_capnp::read_message(&bytes)?;
         let command = match message

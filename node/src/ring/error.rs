@@ -65,7 +65,7 @@ pub enum RingError {
 
 impl RingError {
     /// An input or output error on a path; a full disk is told apart because the caller can wait it out.
-    pub(super) fn io(path: &Path, error: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
                 path: path.to_owned(),

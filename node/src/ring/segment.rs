@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::RingError;
@@ -26,7 +27,7 @@ pub(super) struct OpenSegment {
     pub blocks: u64,
     pub packets: u64,
     header_bytes: u64,
-    file: File,
+    file: Arc<File>,
     ordinal: u64,
     dirty: bool,
 }
@@ -74,7 +75,7 @@ impl OpenSegment {
             blocks: 0,
             packets: 0,
             header_bytes: frame.len() as u64,
-            file,
+            file: Arc::new(file),
             ordinal,
             dirty: false,
         })
@@ -96,7 +97,7 @@ impl OpenSegment {
             blocks: report.blocks,
             packets: report.packets,
             header_bytes: report.header_bytes,
-            file,
+            file: Arc::new(file),
             ordinal,
             dirty: false,
         })
@@ -121,6 +122,11 @@ impl OpenSegment {
             packets: self.packets,
             blocks: self.blocks,
         }
+    }
+
+    /// The file, if it has what may not be on disk; whoever takes it sees to that.
+    pub fn take_unsynced(&mut self) -> Option<(PathBuf, Arc<File>)> {
+        std::mem::take(&mut self.dirty).then(|| (self.path.clone(), self.file.clone()))
     }
 
     pub fn sync(&mut self) -> Result<(), RingError> {

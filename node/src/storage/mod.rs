@@ -3,5 +3,6 @@
 
 mod records;
 mod role;
+mod syncer;
 
 pub use role::{StorageError, run};

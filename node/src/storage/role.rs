@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use como_capnp::wire_capnp as wire;
 
 use super::records::{Change, RecordRetention, Records};
+use super::syncer::Syncer;
 use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
 use crate::ring::{Appended, Recovered, Retention, Ring, RingError, free_bytes};
+use crate::spares::Spares;
 use crate::trace::{ItemBody, SealedItem, SegmentId, SegmentInfo, SourceId};
 use crate::wire::{self as messages, array, text};
 
@@ -55,6 +57,15 @@ enum Input {
     SupervisorGone,
     Item(u64, Frame),
     PeerGone(u64),
+    /// The sync beside the writing is over.
+    Synced,
+}
+
+/// What a writer is told once what was written is on disk.
+struct Receipt {
+    peer: u64,
+    written: Option<u64>,
+    records: u64,
 }
 
 /// Who writes on a link, in the supervisor's words. Export runs guests: it must not reach the trace.
@@ -90,9 +101,14 @@ struct Storage {
     next_peer: u64,
     unsynced_bytes: u64,
     unsynced_since: Option<Instant>,
+    syncer: Syncer,
+    /// Due when the sync that is under way is over.
+    receipts: Vec<Receipt>,
     disk_full: bool,
     duplicates: u64,
     torn_bytes: u64,
+    /// Memory of blocks that are written, for those that come.
+    blocks_memory: Spares<Vec<u8>>,
     /// Blocks of this run that were not there before, and bytes of all items.
     blocks: u64,
     stored_bytes: u64,
@@ -127,6 +143,7 @@ pub fn run(control: LinkSender, commands: LinkReceiver, first: &Frame) -> Result
     let (inputs, queue) = sync_channel(MAX_WAITING_ITEMS);
     let ending = Arc::new(AtomicBool::new(false));
     forward(commands, inputs.clone(), ending.clone());
+    let wakes = inputs.clone();
     let mut storage = Storage {
         control,
         alone: None,
@@ -139,9 +156,12 @@ pub fn run(control: LinkSender, commands: LinkReceiver, first: &Frame) -> Result
         next_peer: 0,
         unsynced_bytes: 0,
         unsynced_since: None,
+        syncer: Syncer::start(move || drop(wakes.send(Input::Synced))),
+        receipts: Vec::new(),
         disk_full: false,
         duplicates: 0,
         torn_bytes: recovered.torn_bytes,
+        blocks_memory: Spares::new(MAX_WAITING_ITEMS),
         blocks: 0,
         stored_bytes: 0,
         known: BTreeMap::new(),
@@ -192,16 +212,17 @@ impl Storage {
         let mut reported = Instant::now();
         loop {
             let wait = match self.unsynced_since {
-                Some(_) => SYNC_WHEN_IDLE,
-                None => REPORT_EVERY,
+                Some(_) if !self.syncer.is_busy() => SYNC_WHEN_IDLE,
+                _ => REPORT_EVERY,
             };
             let (mut stop, mut idle) = (false, false);
             match queue.recv_timeout(wait) {
                 Ok(Input::Control(frame)) => stop = self.command(frame)?,
                 // Capture and export seal what they have: it is taken before storage ends.
                 Ok(Input::SupervisorGone) => self.alone = Some(Instant::now()),
-                Ok(Input::Item(peer, frame)) => self.item(peer, &frame.bytes)?,
+                Ok(Input::Item(peer, frame)) => self.item(peer, frame)?,
                 Ok(Input::PeerGone(peer)) => drop(self.peers.remove(&peer)),
+                Ok(Input::Synced) => self.take_synced()?,
                 Err(RecvTimeoutError::Timeout) => idle = true,
                 Err(RecvTimeoutError::Disconnected) => stop = true,
             }
@@ -213,12 +234,13 @@ impl Storage {
             let due = self
                 .unsynced_since
                 .is_some_and(|since| idle || since.elapsed() >= SYNC_EVERY);
-            if due || stop || self.unsynced_bytes >= SYNC_BYTES {
-                self.sync()?;
-            }
             if stop {
+                self.sync()?;
                 self.tell(&messages::up(|mut up| up.set_stopped(())));
                 return Ok(());
+            }
+            if due || self.unsynced_bytes >= SYNC_BYTES {
+                self.begin_sync()?;
             }
             if reported.elapsed() >= REPORT_EVERY {
                 reported = Instant::now();
@@ -266,8 +288,10 @@ impl Storage {
             records_acknowledged: 0,
         };
         self.peers.insert(id, peer);
+        let blocks = self.blocks_memory.clone();
         std::thread::spawn(move || {
-            while let Ok(Some(frame)) = receiver.recv() {
+            let spare = || blocks.take().unwrap_or_default();
+            while let Ok(Some(frame)) = receiver.recv_into(spare) {
                 if inputs.send(Input::Item(id, frame)).is_err() {
                     return;
                 }
@@ -277,11 +301,11 @@ impl Storage {
         Ok(())
     }
 
-    fn item(&mut self, from: u64, bytes: &[u8]) -> Result<(), StorageError> {
+    fn item(&mut self, from: u64, frame: Frame) -> Result<(), StorageError> {
         let Some(writer) = self.peers.get(&from).map(|peer| peer.writer) else {
             return Ok(()); // An old link's last words.
         };
-        match self.take(from, writer, bytes) {
+        match self.take(from, writer, frame) {
             // Whoever took over export must not be able to stop the trace.
             Err(StorageError::Message(error)) => {
                 tracing::error!("a writer breaks the protocol, its link is closed: {error}");
@@ -292,9 +316,9 @@ impl Storage {
         }
     }
 
-    fn take(&mut self, from: u64, writer: Writer, bytes: &[u8]) -> Result<(), StorageError> {
+    fn take(&mut self, from: u64, writer: Writer, frame: Frame) -> Result<(), StorageError> {
         use wire::store_item::Which;
-        let message = como_capnp::read_message(bytes)?;
+        let message = como_capnp::read_message(&frame.bytes)?;
         let item = message
             .get_root::<wire::store_item::Reader<'_>>()?
             .which()
@@ -311,8 +335,9 @@ impl Storage {
                 }
             }
             Which::Sealed(sealed) => {
-                let item = sealed_item(sealed?)?;
+                let item = sealed_item(sealed?, frame.body)?;
                 self.append(from, &item)?;
+                self.blocks_memory.give(item.body.into_bytes());
             }
             Which::RecordOpen(open) => {
                 let open = open?;
@@ -473,30 +498,70 @@ impl Storage {
         self.unsynced_since.get_or_insert_with(Instant::now);
     }
 
-    /// Makes everything durable; afterwards, and only then, it is acknowledged.
+    /// Makes everything durable; afterwards, and only then, it is acknowledged. Waits for the disk.
     fn sync(&mut self) -> Result<(), StorageError> {
-        self.unsynced_bytes = 0;
-        self.unsynced_since = None;
+        self.syncer.wait()?;
+        let receipts = self.receipts_for_all();
         self.ring.sync()?;
         self.records.sync()?;
-        let ids: Vec<u64> = self.peers.keys().copied().collect();
-        for id in ids {
-            let Some(peer) = self.peers.get_mut(&id) else {
+        self.acknowledge(&receipts);
+        Ok(())
+    }
+
+    /// The same beside the writing that goes on, unless a sync is under way; record files are few and small, and are synced
+    /// at once.
+    fn begin_sync(&mut self) -> Result<(), StorageError> {
+        if self.syncer.is_busy() {
+            return Ok(());
+        }
+        self.receipts = self.receipts_for_all();
+        self.records.sync()?;
+        self.syncer.begin(self.ring.take_unsynced());
+        Ok(())
+    }
+
+    fn take_synced(&mut self) -> Result<(), StorageError> {
+        // `None`: somebody waited for it.
+        if let Some(result) = self.syncer.result() {
+            result?;
+            let receipts = std::mem::take(&mut self.receipts);
+            self.acknowledge(&receipts);
+        }
+        Ok(())
+    }
+
+    /// What is written so far is about to be synced: nothing is unsynced that no receipt is for.
+    fn receipts_for_all(&mut self) -> Vec<Receipt> {
+        self.unsynced_bytes = 0;
+        self.unsynced_since = None;
+        let receipt = |(id, peer): (&u64, &Peer)| Receipt {
+            peer: *id,
+            written: peer.written,
+            records: peer.records,
+        };
+        self.peers.iter().map(receipt).collect()
+    }
+
+    fn acknowledge(&mut self, receipts: &[Receipt]) {
+        for receipt in receipts {
+            let Some(peer) = self.peers.get_mut(&receipt.peer) else {
                 continue;
             };
             let mut answers = Vec::new();
-            if let Some(written) = peer.written.filter(|w| peer.acknowledged.is_none_or(|a| a < *w)) {
-                peer.acknowledged = Some(written);
+            if receipt.written > peer.acknowledged {
+                peer.acknowledged = receipt.written;
+                let written = receipt.written.unwrap_or_default();
                 answers.push(messages::store_ack(|mut ack| ack.set_acknowledged(written)));
             }
-            if peer.records > peer.records_acknowledged {
-                let count = peer.records;
-                peer.records_acknowledged = count;
+            if receipt.records > peer.records_acknowledged {
+                peer.records_acknowledged = receipt.records;
+                let count = receipt.records;
                 answers.push(messages::store_ack(|mut ack| ack.set_records_acknowledged(count)));
             }
-            answers.iter().for_each(|answer| self.answer(id, answer));
+            answers
+                .iter()
+                .for_each(|answer| self.answer(receipt.peer, answer));
         }
-        Ok(())
     }
 
     fn answer(&mut self, to: u64, message: &[u8]) {
@@ -577,8 +642,7 @@ impl Storage {
     }
 }
 
-fn sealed_item(item: wire::sealed_item::Reader<'_>) -> capnp::Result<SealedItem> {
-    let bytes = item.get_bytes()?.to_vec();
+fn sealed_item(item: wire::sealed_item::Reader<'_>, bytes: Vec<u8>) -> capnp::Result<SealedItem> {
     let body = match item.get_kind() {
         0 => ItemBody::Open(bytes),
         1 => ItemBody::Block(bytes),

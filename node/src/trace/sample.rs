@@ -116,7 +116,7 @@ impl Sample {
                 header_len: &header_len,
             };
             let block = sealer
-                .seal_packets(at, batch, &parts, &mut SealScratch::default())
+                .seal_packets(at, batch, &parts, Vec::new(), &mut SealScratch::default())
                 .unwrap();
             ledger.add(&block);
             bytes.extend_from_slice(&block.bytes);

@@ -62,6 +62,13 @@ impl ItemBody {
             Self::Open(bytes) | Self::Block(bytes) | Self::Close(bytes) => bytes,
         }
     }
+
+    /// The same, given away.
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Open(bytes) | Self::Block(bytes) | Self::Close(bytes) => bytes,
+        }
+    }
 }
 
 /// A sealed block and what the footer needs to know of it.
@@ -258,17 +265,19 @@ impl SegmentSealer {
         self.segment
     }
 
-    /// Seals a batch with what one treatment made of it.
+    /// Seals a batch with what one treatment made of it, into the memory of an earlier block.
     pub fn seal_packets(
         &self,
         at: BlockPosition,
         batch: &PacketBatch,
         parts: &BlockParts<'_>,
+        mut bytes: Vec<u8>,
         scratch: &mut SealScratch,
     ) -> Result<SealedBlock, TraceError> {
         let mut slots = [Slot::default(); SLOTS];
         // The entry comes first and is sealed last: it vouches for the lengths of the others.
-        let mut bytes = vec![0; BLOCK_HEADER_BYTES + ENTRY_SEALED_BYTES];
+        bytes.clear();
+        bytes.resize(BLOCK_HEADER_BYTES + ENTRY_SEALED_BYTES, 0);
         bytes.reserve(batch.bytes.len());
         let mut put = |slot: usize, cipher, fill: &dyn Fn(&mut Vec<u8>)| {
             scratch.plain.clear();

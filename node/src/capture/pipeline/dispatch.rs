@@ -4,7 +4,7 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::SyncSender;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use como_keys::keyring::sealing_epoch;
@@ -15,6 +15,7 @@ use super::permits::Permits;
 use super::worker::Job;
 use super::{EpochKeysFn, PipelineConfig, PipelineError};
 use crate::capture::source::{Event, PacketSource, Progress, SourcePacket};
+use crate::spares::{Lent, Spares};
 use crate::trace::{
     BlockPosition, EndReason, EpochKeys, Gap, GapCause, MAX_GAPS_PER_BLOCK, PART_BLOCKS, PacketBatch,
     ResumePoint, RunKey, SegmentPlan, SegmentSealer, SegmentStart,
@@ -36,7 +37,7 @@ pub(super) struct Dispatch {
     live: bool,
     /// The source keeps what is not read yet.
     ring: bool,
-    batch: PacketBatch,
+    batch: Lent<PacketBatch>,
     batch_epoch: u32,
     batch_since: Instant,
     gaps: Vec<Gap>,
@@ -53,8 +54,8 @@ pub(super) struct Dispatch {
 pub(super) struct Ends {
     /// Places for blocks in flight.
     pub permits: Permits,
-    /// Batches whose memory is used again.
-    pub spares: Receiver<PacketBatch>,
+    /// Memory of batches that nobody needs any more.
+    pub batches: Spares<PacketBatch>,
     /// To the workers.
     pub jobs: SyncSender<Job>,
     /// What needs no worker.
@@ -88,7 +89,7 @@ impl Dispatch {
             control,
             live: false,
             ring: false,
-            batch: PacketBatch::default(),
+            batch: Lent::own(PacketBatch::default()),
             batch_epoch: 0,
             batch_since: Instant::now(),
             gaps: Vec::new(),
@@ -167,7 +168,8 @@ impl Dispatch {
             self.flush()?;
         }
         if self.batch.is_empty() {
-            self.batch = self.ends.spares.try_recv().unwrap_or_default();
+            let spare = self.ends.batches.take().unwrap_or_default();
+            self.batch = self.ends.batches.lend(spare);
             self.batch.restart(packet.link, self.position.next_packet);
             self.batch_epoch = epoch;
             self.batch_since = Instant::now();
@@ -232,7 +234,7 @@ impl Dispatch {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let batch = mem::take(&mut self.batch);
+        let batch = mem::replace(&mut self.batch, Lent::own(PacketBatch::default()));
         // Once for all: a counter that other threads share costs each packet dearly.
         Counters::add(&self.control.counters.received_packets, batch.len() as u64);
         let careful = self.is_careful(&batch);

@@ -29,6 +29,7 @@ use std::time::Duration;
 use como_anonymize::AsTable;
 use thiserror::Error;
 
+use crate::spares::Spares;
 pub use control::{Counters, Snapshot};
 pub use views::{LiveBlock, ViewSink, Wanted};
 
@@ -39,6 +40,10 @@ use permits::Permits;
 
 /// Most worker threads of one pipeline.
 const MAX_WORKERS: usize = 64;
+/// Blocks of a file that are in flight, for each worker: enough that none waits, few enough that they stay in the caches.
+const FILE_BLOCKS_PER_WORKER: usize = 4;
+/// Batches and sealed blocks whose memory is kept for others, at most; more are in flight in a burst only.
+const SPARE_BLOCKS: usize = 256;
 
 /// How to capture one source.
 #[derive(Clone, Debug)]
@@ -125,20 +130,29 @@ pub type EpochKeysFn = Box<dyn FnMut(u32) -> Result<EpochKeys, PipelineError> + 
 
 /// Tells a pipeline what storage has.
 #[derive(Clone)]
-pub struct Acknowledger(Arc<Control>);
+pub struct Acknowledger {
+    control: Arc<Control>,
+    blocks: Spares<Vec<u8>>,
+}
 
 impl Acknowledger {
     /// Storage has everything up to and including this sequence.
     pub fn acknowledge(&self, sequence: u64) {
-        self.0.acknowledge(sequence);
+        self.control.acknowledge(sequence);
+    }
+
+    /// Takes the memory of a block that storage has.
+    pub fn give_back(&self, block: Vec<u8>) {
+        self.blocks.give(block);
     }
 }
 
 /// A running pipeline.
 pub struct Pipeline {
-    items: Receiver<SealedItem>,
+    items: Option<Receiver<SealedItem>>,
     control: Arc<Control>,
     permits: Permits,
+    blocks: Spares<Vec<u8>>,
     threads: Vec<JoinHandle<Result<(), PipelineError>>>,
 }
 
@@ -156,7 +170,11 @@ impl Pipeline {
             some => some,
         };
         let workers = workers.min(MAX_WORKERS);
-        let in_flight = config.queue_blocks.max(workers + 2);
+        let queue_blocks = match source.is_live() {
+            true => config.queue_blocks,
+            false => config.queue_blocks.min(workers * FILE_BLOCKS_PER_WORKER),
+        };
+        let in_flight = queue_blocks.max(workers + 2);
         let control = Arc::new(Control::default());
         // The permits bound everything in flight, so that none of these channels ever fills.
         let (permits, permits_back) = Permits::new(in_flight);
@@ -164,7 +182,8 @@ impl Pipeline {
         // A block may open a segment and close another, and the index may be due for both.
         let (done_out, done_in) = sync_channel(5 * in_flight);
         let (item_out, items) = sync_channel(in_flight);
-        let (spare_out, spares) = sync_channel(in_flight);
+        let (batches, blocks) = (Spares::new(SPARE_BLOCKS), Spares::new(SPARE_BLOCKS));
+        let spare_views = Spares::new(SPARE_BLOCKS);
         let jobs = Arc::new(Mutex::new(job_in));
         let mut threads = Vec::with_capacity(workers + 2);
         for index in 0..workers {
@@ -175,7 +194,8 @@ impl Pipeline {
                 undissected: config.undissected,
                 networks: config.networks.clone(),
                 views: views.as_ref().map(ViewSink::wanted),
-                spares: spare_out.clone(),
+                spare_views: spare_views.clone(),
+                blocks: blocks.clone(),
             };
             threads.push(spawn(format!("seal-{index}"), &control, move || worker.run()));
         }
@@ -190,7 +210,7 @@ impl Pipeline {
         threads.push(spawn("order".to_owned(), &control, move || order.run()));
         let ends = dispatch::Ends {
             permits: permits.clone(),
-            spares,
+            batches,
             jobs: job_out,
             done: done_out,
         };
@@ -199,21 +219,28 @@ impl Pipeline {
             dispatch.run(source)
         }));
         Self {
-            items,
+            items: Some(items),
             control,
             permits,
+            blocks,
             threads,
         }
     }
 
-    /// The sealed items, in order of their sequence; closed after the last.
-    pub fn items(&self) -> &Receiver<SealedItem> {
-        &self.items
+    /// Gives away the sealed items, in order of their sequence; closed after the last. Who drops them stops the pipeline.
+    ///
+    /// # Panics
+    /// The second time.
+    pub fn take_items(&mut self) -> Receiver<SealedItem> {
+        self.items.take().expect("items are taken once")
     }
 
     /// A handle to acknowledge from another thread.
     pub fn acknowledger(&self) -> Acknowledger {
-        Acknowledger(self.control.clone())
+        Acknowledger {
+            control: self.control.clone(),
+            blocks: self.blocks.clone(),
+        }
     }
 
     /// Storage has everything up to and including this sequence.
@@ -257,7 +284,8 @@ impl Pipeline {
         self.control.losses.get()
     }
 
-    /// Waits for the threads and gives the first error of any. Items not taken are lost.
+    /// Waits for the threads and gives the first error of any. Items not taken are lost; whoever took them must go on
+    /// reading, or have dropped them.
     pub fn join(self) -> Result<(), PipelineError> {
         drop(self.items);
         self.control.stop();

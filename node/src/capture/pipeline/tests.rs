@@ -172,7 +172,7 @@ fn segments(items: impl IntoIterator<Item = SealedItem>) -> Vec<SegmentReader> {
 #[test]
 fn everything_a_source_gives_is_stored_in_order_and_chained() {
     let bench = Bench::new();
-    let pipeline = bench.start(
+    let mut pipeline = bench.start(
         config(),
         Numbered {
             next: 0,
@@ -182,7 +182,7 @@ fn everything_a_source_gives_is_stored_in_order_and_chained() {
         },
         None,
     );
-    let items: Vec<SealedItem> = pipeline.items().iter().collect();
+    let items: Vec<SealedItem> = pipeline.take_items().iter().collect();
     assert_eq!(pipeline.counters().stored_packets, 5050);
     pipeline.join().unwrap();
     let readers = segments(items);
@@ -204,8 +204,8 @@ fn a_segment_never_spans_sealing_epochs() {
         spread_ns: DAY_NS / 7,
         live: false,
     };
-    let pipeline = bench.start(config(), source, None);
-    let items: Vec<SealedItem> = pipeline.items().iter().collect();
+    let mut pipeline = bench.start(config(), source, None);
+    let items: Vec<SealedItem> = pipeline.take_items().iter().collect();
     pipeline.join().unwrap();
     let readers = segments(items);
     for reader in &readers {
@@ -224,7 +224,7 @@ fn a_live_source_that_outruns_storage_counts_every_loss() {
         queue_blocks: 6,
         ..config()
     };
-    let pipeline = bench.start(
+    let mut pipeline = bench.start(
         config,
         Numbered {
             next: 0,
@@ -235,7 +235,7 @@ fn a_live_source_that_outruns_storage_counts_every_loss() {
         None,
     );
     std::thread::sleep(Duration::from_millis(300));
-    let items: Vec<SealedItem> = pipeline.items().iter().collect();
+    let items: Vec<SealedItem> = pipeline.take_items().iter().collect();
     let counters = pipeline.counters();
     pipeline.join().unwrap();
     assert!(counters.dropped_packets > 0);
@@ -266,9 +266,9 @@ fn own_drops_are_told_by_the_second() {
         spread_ns: SECOND_NS / 1000,
         live: true,
     };
-    let pipeline = bench.start(config, source, None);
+    let mut pipeline = bench.start(config, source, None);
     std::thread::sleep(Duration::from_millis(300));
-    let items: Vec<SealedItem> = pipeline.items().iter().collect();
+    let items: Vec<SealedItem> = pipeline.take_items().iter().collect();
     let dropped = pipeline.counters().dropped_packets;
     pipeline.join().unwrap();
     let (_, mut gaps) = bench.read(segments(items));
@@ -294,10 +294,10 @@ fn what_finds_no_room_stays_in_the_ring_and_is_not_dropped() {
         spread_ns: 1000,
         live: true,
     });
-    let pipeline = bench.start(config, source, None);
+    let mut pipeline = bench.start(config, source, None);
     // Storage takes nothing for a while.
     std::thread::sleep(Duration::from_millis(300));
-    let items: Vec<SealedItem> = pipeline.items().iter().collect();
+    let items: Vec<SealedItem> = pipeline.take_items().iter().collect();
     let counters = pipeline.counters();
     pipeline.join().unwrap();
     assert_eq!((counters.dropped_packets, counters.stored_packets), (0, 20_000));
@@ -308,7 +308,7 @@ fn what_finds_no_room_stays_in_the_ring_and_is_not_dropped() {
 fn a_slow_module_sheds_and_the_trace_is_complete() {
     let bench = Bench::new();
     let (sink, blocks) = ViewSink::new(2, Wanted::always());
-    let pipeline = bench.start(
+    let mut pipeline = bench.start(
         config(),
         Numbered {
             next: 0,
@@ -318,7 +318,7 @@ fn a_slow_module_sheds_and_the_trace_is_complete() {
         },
         Some(sink),
     );
-    let items: Vec<SealedItem> = pipeline.items().iter().collect();
+    let items: Vec<SealedItem> = pipeline.take_items().iter().collect();
     let shed = pipeline.counters().shed_packets;
     pipeline.join().unwrap();
     let seen: u64 = blocks.iter().map(|block| block.view.len() as u64).sum();
@@ -329,7 +329,7 @@ fn a_slow_module_sheds_and_the_trace_is_complete() {
 #[test]
 fn stopping_seals_what_was_read() {
     let bench = Bench::new();
-    let pipeline = bench.start(
+    let mut pipeline = bench.start(
         config(),
         Numbered {
             next: 0,
@@ -339,9 +339,9 @@ fn stopping_seals_what_was_read() {
         },
         None,
     );
-    let mut items = Vec::new();
+    let (coming, mut items) = (pipeline.take_items(), Vec::new());
     loop {
-        match pipeline.items().recv_timeout(Duration::from_secs(20)) {
+        match coming.recv_timeout(Duration::from_secs(20)) {
             Ok(item) => items.push(item),
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => panic!("the pipeline hangs"),
@@ -363,7 +363,7 @@ fn careful_packets_go_one_by_one_after_acknowledgement() {
         careful_packets: 5,
         ..config()
     };
-    let pipeline = bench.start(
+    let mut pipeline = bench.start(
         config,
         Numbered {
             next: 0,
@@ -373,12 +373,12 @@ fn careful_packets_go_one_by_one_after_acknowledgement() {
         },
         None,
     );
-    let mut blocks = 0;
-    while let Ok(item) = pipeline.items().recv() {
+    let (items, mut blocks) = (pipeline.take_items(), 0);
+    while let Ok(item) = items.recv() {
         blocks += usize::from(matches!(item.body, ItemBody::Block(_)));
         if blocks <= 5 && matches!(item.body, ItemBody::Block(_)) {
             // Nothing more comes before storage has this packet.
-            assert!(pipeline.items().recv_timeout(Duration::from_millis(30)).is_err());
+            assert!(items.recv_timeout(Duration::from_millis(30)).is_err());
         }
         pipeline.acknowledge(item.sequence);
     }
@@ -407,10 +407,10 @@ fn a_killed_capture_and_storage_store_every_packet_exactly_once() {
             spread_ns: 1_000_003,
             live: false,
         };
-        let pipeline = bench.start(PipelineConfig { resume, ..config() }, source, None);
+        let mut pipeline = bench.start(PipelineConfig { resume, ..config() }, source, None);
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let survive = (seed >> 33) as usize % 40 + 1;
-        for item in pipeline.items().iter().take(survive) {
+        for item in pipeline.take_items().iter().take(survive) {
             assert_eq!(ring.append(&item).unwrap(), Appended::Written);
             if item.sequence % 3 == 0 {
                 ring.sync().unwrap();

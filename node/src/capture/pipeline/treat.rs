@@ -14,7 +14,7 @@ use crate::trace::{FrameTemplates, PacketBatch};
 
 /// A batch as section A sees it.
 pub(super) struct Treated {
-    pub view: View,
+    pub view: Box<View>,
     /// Its frames as they are stored.
     pub templates: FrameTemplates,
     /// Bytes of each packet that are header: section R.
@@ -27,7 +27,7 @@ impl Treated {
     /// Nothing yet; the memory of one batch serves the next.
     pub fn new() -> Self {
         Self {
-            view: View::new(AccessLevel::Anonymized, LinkType(0)),
+            view: Box::new(View::new(AccessLevel::Anonymized, LinkType(0))),
             templates: FrameTemplates::default(),
             header_len: Vec::new(),
             denied: 0,
@@ -44,10 +44,10 @@ impl Treated {
         (self.denied, self.undissected) = (0, 0);
     }
 
-    /// Gives the view away.
-    pub fn take_view(&mut self) -> View {
-        let empty = View::new(self.view.level, self.view.link);
-        mem::replace(&mut self.view, empty)
+    /// Gives the view away; the next one uses the memory of `spare`.
+    pub fn take_view(&mut self, spare: Option<Box<View>>) -> Box<View> {
+        let spare = spare.unwrap_or_else(|| Box::new(View::new(self.view.level, self.view.link)));
+        mem::replace(&mut self.view, spare)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use como_anonymize::{Anonymizer, View};
 
 use super::control::Counters;
+use crate::spares::Lent;
 use crate::trace::{Gap, GapCause, PacketBatch, SourceId};
 
 /// One block as live modules get it.
@@ -17,9 +18,9 @@ pub struct LiveBlock {
     /// Where the packets came from.
     pub source: SourceId,
     /// The view at `anonymized` under the node's keys.
-    pub view: Arc<View>,
+    pub view: Lent<Box<View>>,
     /// The raw packets, from which the views of the levels above are built, within capture.
-    pub batch: Arc<PacketBatch>,
+    pub batch: Lent<PacketBatch>,
     /// The node's own pseudonyms in the block's mapping epoch.
     pub anonymizer: Arc<Anonymizer>,
     /// What this consumer missed just before.
@@ -50,8 +51,8 @@ impl Wanted {
 pub(super) enum LiveParts {
     /// The block, for whoever is there.
     Kept {
-        view: Arc<View>,
-        batch: Arc<PacketBatch>,
+        view: Lent<Box<View>>,
+        batch: Lent<PacketBatch>,
         anonymizer: Arc<Anonymizer>,
     },
     /// Nobody was there; whoever comes next is told what it did not see.
@@ -160,8 +161,8 @@ mod tests {
             let live = match wanted.get() {
                 false => LiveParts::skipped(&batch),
                 true => LiveParts::Kept {
-                    view: Arc::new(view),
-                    batch: Arc::new(batch),
+                    view: Lent::own(Box::new(view)),
+                    batch: Lent::own(batch),
                     anonymizer: key.clone(),
                 },
             };

@@ -3,19 +3,20 @@
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use como_anonymize::{Anonymizer, AsTable};
+use como_anonymize::{Anonymizer, AsTable, View};
 
 use super::PipelineError;
 use super::control::{Control, Counters};
 use super::order::Done;
 use super::treat::{Treated, treat};
 use super::views::{LiveParts, Wanted};
+use crate::spares::{Lent, Spares};
 use crate::trace::{BlockParts, BlockPosition, PacketBatch, SealScratch, SegmentSealer};
 
 /// One batch to be sealed.
 pub(super) struct Job {
     pub at: BlockPosition,
-    pub batch: PacketBatch,
+    pub batch: Lent<PacketBatch>,
     pub sealer: Arc<SegmentSealer>,
     pub anonymizer: Arc<Anonymizer>,
 }
@@ -28,8 +29,10 @@ pub(super) struct Worker {
     pub networks: Option<Arc<AsTable>>,
     /// `None`: nobody will ever want views.
     pub views: Option<Wanted>,
-    /// Where batches go back whose memory nobody needs any more.
-    pub spares: SyncSender<PacketBatch>,
+    /// Memory of views that nobody looks at any more.
+    pub spare_views: Spares<Box<View>>,
+    /// Memory of blocks that are on disk.
+    pub blocks: Spares<Vec<u8>>,
 }
 
 impl Worker {
@@ -51,9 +54,13 @@ impl Worker {
                 templates: &treated.templates,
                 header_len: &treated.header_len,
             };
-            let block = job
-                .sealer
-                .seal_packets(job.at, &job.batch, &parts, &mut scratch)?;
+            let block = job.sealer.seal_packets(
+                job.at,
+                &job.batch,
+                &parts,
+                self.blocks.take().unwrap_or_default(),
+                &mut scratch,
+            )?;
             let counters = &self.control.counters;
             Counters::add(&counters.stored_packets, job.batch.len() as u64);
             self.control
@@ -67,16 +74,12 @@ impl Worker {
             match &self.views {
                 Some(wanted) if wanted.get() => {
                     done.live = Some(LiveParts::Kept {
-                        view: Arc::new(treated.take_view()),
-                        batch: Arc::new(job.batch),
+                        view: self.spare_views.lend(treated.take_view(self.spare_views.take())),
+                        batch: job.batch,
                         anonymizer: job.anonymizer,
                     });
                 }
-                views => {
-                    done.live = views.as_ref().map(|_| LiveParts::skipped(&job.batch));
-                    // With no room for it, it is simply freed.
-                    let _ = self.spares.try_send(job.batch);
-                }
+                views => done.live = views.as_ref().map(|_| LiveParts::skipped(&job.batch)),
             }
             if self.done.send(done).is_err() {
                 return Ok(());

@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use como_node::config::Layout;
 use como_tests::trial::{self, Node, Person};
 
+use super::ingest::stored_bytes;
 use super::{Bench, fresh_folder, modules};
 use crate::measure::{Cost, Side, in_turn};
 use crate::peers;
@@ -19,7 +19,7 @@ pub const NAMES: &[&str] = &[
     "submit to first result",
     "download anonymized, whole trace",
     "download anonymized, cores",
-    "trace on disk per byte of pcap",
+    "trace on disk per byte of pcap, headers kept",
 ];
 
 /// Fewest packets/s on demand: five times the original CoMo, which does 885 k packets in 0.16 to 0.19 s.
@@ -56,7 +56,7 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
     let stored = archive
         .as_ref()
         .map_err(Clone::clone)
-        .and_then(Archive::stored_bytes);
+        .and_then(|archive| stored_bytes(&archive.node));
     let lz4 = peers::lz4_bytes(&bench.trace.path, &bench.scratch);
     let against_traceanon = |figure: Figure| {
         Some(Peer {
@@ -113,8 +113,8 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
             ours: stored.map(|bytes| bytes as f64 / pcap_bytes),
             unit: "bytes/byte",
             peer: Some(Peer { name: "lz4 -1", figure: lz4.map(|bytes| bytes as f64 / pcap_bytes) }),
-            aim: Aim::RatioAtMost(1.25),
-            note: "all sections that the configuration retains, sealed".into(),
+            aim: Aim::Report,
+            note: "what the configuration retains unless it says otherwise, sealed; the row of all sections is an ingest row".into(),
         },
     ]
 }
@@ -190,19 +190,5 @@ impl Archive {
         let _ = std::fs::remove_file(out);
         let mut command = self.partner.como()?;
         modules::measured(&self.node, command.args(words).arg("-o").arg(out))
-    }
-
-    fn stored_bytes(&self) -> trial::Result<u64> {
-        let folder = Layout::new(&self.node.folder).segments();
-        let unreadable = |e: std::io::Error| format!("{}: {e}", folder.display());
-        std::fs::read_dir(&folder)
-            .map_err(unreadable)?
-            .try_fold(0, |sum, entry| {
-                Ok(sum
-                    + entry
-                        .and_then(|entry| entry.metadata())
-                        .map_err(unreadable)?
-                        .len())
-            })
     }
 }

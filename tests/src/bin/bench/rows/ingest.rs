@@ -1,9 +1,11 @@
 //! A capture file into the sealed trace: every section of it, with no module; and with five, what is kept by default. Must
 //! count every process of the node.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
+use como_node::config::Layout;
 use como_tests::trial::{self, Node, Person, program};
 
 use super::bare::Plain;
@@ -18,6 +20,7 @@ pub const NAMES: &[&str] = &[
     "file ingest, all sections, cores",
     "file ingest, 5 modules",
     "file ingest, 5 modules, cores",
+    "trace on disk per byte of pcap, all sections",
 ];
 
 /// Fewest packets/s: more than ten times the original CoMo, which does 151 to 311 thousand on this kind of machine.
@@ -26,22 +29,36 @@ const AIM_PACKETS_PER_S: f64 = 2.5e6;
 const AIM_WITH_MODULES_PACKETS_PER_S: f64 = 2e6;
 /// Largest cost of a packet over all processes.
 const AIM_CORE_NS_PER_PACKET: f64 = 800.0;
+/// Most bytes on disk against those of `lz4 -1`, index and all.
+const AIM_LZ4_RATIO: f64 = 1.25;
+/// How often the folder of segments is looked at.
+const LOOK: Duration = Duration::from_millis(1);
 /// Longest ingest of one round.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub fn rows(bench: &Bench) -> Vec<Row> {
     let bare = Plain::of(bench);
     let by_role = [RefCell::default(), RefCell::default()];
+    let on_disk = Cell::new(0);
     let sides: Vec<Side<'_>> = vec![
-        Box::new(|| ingest(bench, Kept::Everything, &[], &by_role[0])),
-        Box::new(|| ingest(bench, Kept::Default, &modules::STANDARD, &by_role[1])),
+        Box::new(|| ingest(bench, Kept::Everything, &[], &by_role[0], &on_disk)),
+        Box::new(|| {
+            ingest(
+                bench,
+                Kept::Default,
+                &modules::STANDARD,
+                &by_role[1],
+                &Cell::new(0),
+            )
+        }),
         Box::new(|| peers::tcpdump_copy(&bench.trace.path, &bench.scratch)),
         Box::new(|| Ok(bare.as_ref().map_err(Clone::clone)?.seal())),
     ];
     let [plain, with_modules, tcpdump, sealing] = in_turn(bench.rounds, sides)
         .try_into()
         .expect("four sides, four costs");
-    let packets = bench.trace.packets as f64;
+    let (packets, pcap_bytes) = (bench.trace.packets as f64, bench.trace.file_bytes as f64);
+    let lz4 = peers::lz4_bytes(&bench.trace.path, &bench.scratch);
     let sealed = bare.as_ref().map_or(1, |bare| bare.packets) as f64;
     let bare_loop = Some(Peer {
         name: "bare loop: compress, seal",
@@ -99,6 +116,23 @@ pub fn rows(bench: &Bench) -> Vec<Row> {
             Aim::Report,
             &by_role[1].borrow(),
         ),
+        Row {
+            peer: Some(Peer {
+                name: "lz4 -1",
+                figure: lz4.map(|bytes| bytes as f64 / pcap_bytes),
+            }),
+            ..row(
+                NAMES[4],
+                plain
+                    .as_ref()
+                    .map(|_| on_disk.get() as f64 / pcap_bytes)
+                    .map_err(Clone::clone),
+                "bytes/byte",
+                Ok(0.0),
+                Aim::RatioAtMost(AIM_LZ4_RATIO),
+                "sealed, with the index",
+            )
+        },
     ]
 }
 
@@ -111,9 +145,15 @@ enum Kept {
     Everything,
 }
 
-/// One run: a new node, from its start with the capture to the last acknowledgement. Leaves in `by_role`
-/// what each process used.
-fn ingest(bench: &Bench, kept: Kept, names: &[&str], by_role: &RefCell<String>) -> trial::Result<Cost> {
+/// One run: a new node, from its start with the capture until the last segment is sealed on the disk. Leaves in `by_role`
+/// what each process used, in `on_disk` the bytes of the trace.
+fn ingest(
+    bench: &Bench,
+    kept: Kept,
+    names: &[&str],
+    by_role: &RefCell<String>,
+    on_disk: &Cell<u64>,
+) -> trial::Result<Cost> {
     let folder = fresh_folder(&bench.scratch, "ingest")?;
     let mut node = Node::init(&folder.join("node"), &bench.trace.path)?;
     if kept == Kept::Everything {
@@ -126,12 +166,17 @@ fn ingest(bench: &Bench, kept: Kept, names: &[&str], by_role: &RefCell<String>) 
         run_modules(&mut node, &operator, names, bench)?;
     }
     let start = Instant::now();
+    let before = segments(&node, "seg")?;
     node.start()?;
+    // Asking the node all the time would be part of what is measured.
+    while start.elapsed() < PATIENCE && (segments(&node, "seg")? == before || segments(&node, "open")? > 0) {
+        thread::sleep(LOOK);
+    }
+    let wall_s = start.elapsed().as_secs_f64();
     let status = node.wait_until_ingested(&client, PATIENCE)?;
-    let cost = Cost {
-        wall_s: start.elapsed().as_secs_f64(),
-        cpu_s: node.cpu_s()?,
-    };
+    let cpu_s = node.cpu_s()?;
+    let cost = Cost { wall_s, cpu_s };
+    on_disk.set(stored_bytes(&node)?);
     let shares: Vec<String> = node
         .cpu_by_role(&status)?
         .into_iter()
@@ -140,6 +185,27 @@ fn ingest(bench: &Bench, kept: Kept, names: &[&str], by_role: &RefCell<String>) 
     *by_role.borrow_mut() = format!("CPU seconds per process in the last round: {}", shares.join(", "));
     node.stop()?;
     Ok(cost)
+}
+
+/// How many segments there are of one kind.
+fn segments(node: &Node, extension: &str) -> trial::Result<usize> {
+    let has_it = |file: &&fs::DirEntry| file.path().extension().is_some_and(|found| found == extension);
+    Ok(segment_files(node)?.iter().filter(has_it).count())
+}
+
+/// Bytes of the trace on the disk.
+pub fn stored_bytes(node: &Node) -> trial::Result<u64> {
+    let bytes = |file: &fs::DirEntry| file.metadata().map(|about| about.len());
+    let sizes: Result<Vec<u64>, _> = segment_files(node)?.iter().map(bytes).collect();
+    Ok(sizes.map_err(|e| e.to_string())?.iter().sum())
+}
+
+fn segment_files(node: &Node) -> trial::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(Layout::new(&node.folder).segments()) {
+        Ok(files) => files.collect::<Result<_, _>>().map_err(|e| e.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Modules are installed and started on a node that reads a capture of one packet; they go on where it

@@ -109,6 +109,7 @@ fn costs(packets: &Packets, block_bytes: usize) -> Result<Costs, String> {
         .split();
     let (mut bytes, mut ledger) = start.open(None);
     let (mut at, mut scratch, mut seal_s) = (position(0), SealScratch::default(), 0.0);
+    let mut spare = Vec::new();
     for batch in batches(packets, block_bytes) {
         let anonymizer = Some(&*epoch.anonymizer);
         let view = build(
@@ -128,11 +129,12 @@ fn costs(packets: &Packets, block_bytes: usize) -> Result<Costs, String> {
         };
         let before = thread_cpu_s();
         let block = sealer
-            .seal_packets(at, &batch, &parts, &mut scratch)
+            .seal_packets(at, &batch, &parts, spare, &mut scratch)
             .map_err(|e| say(&e))?;
         seal_s += thread_cpu_s() - before;
         ledger.add(&block);
         bytes.extend_from_slice(&block.bytes);
+        spare = block.bytes;
         at = position(at.number + 1);
     }
     let index = ledger
