@@ -1,6 +1,6 @@
 //! Live consumers: one export process for each level and audience. Each gets views of exactly its level,
 //! made here, where the packets are; one that is slow is shown fewer packets where the operator allows that, else
-//! loses views and is told so, and never holds up capture or another.
+//! loses views and is told so, and never holds up a link or another. A file waits for it, within bounds.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -16,6 +16,7 @@ use como_keys::keyring::mapping_epoch;
 use como_policies::AccessLevel;
 
 use super::hours::{Hour, LiveHours};
+use super::patience::Patience;
 use super::pipeline::{LiveBlock, Wanted};
 use super::sampling::{Chooser, Sampling};
 use crate::feed;
@@ -72,6 +73,8 @@ struct Consumer {
     sampling: Sampling,
     queue: Option<Queue>,
     missed: Option<Gap>,
+    /// Of a file only.
+    patience: Option<Patience>,
 }
 
 /// Encoded views on their way to a consumer.
@@ -82,6 +85,7 @@ struct Queue {
 
 /// Where changes are sent.
 pub(super) struct Consumers {
+    wanted: Wanted,
     changes: Sender<Change>,
     sampled: Arc<AtomicU32>,
     counts: Arc<ViewCounts>,
@@ -127,6 +131,7 @@ impl Consumers {
         let counting = counts.clone();
         let sampled = Arc::new(AtomicU32::new(1));
         let told = sampled.clone();
+        let wanting = wanted.clone();
         std::thread::spawn(move || {
             Serving {
                 consumers: BTreeMap::new(),
@@ -141,6 +146,7 @@ impl Consumers {
             .run(&blocks, &queue);
         });
         Self {
+            wanted: wanting,
             changes,
             sampled,
             counts,
@@ -159,6 +165,9 @@ impl Consumers {
 
     /// Applies a change before the next block.
     pub fn change(&self, change: Change) {
+        if matches!(change, Change::Subscribe { .. }) {
+            self.wanted.set(true); // Now: it is looked for in a while only.
+        }
         let _ = self.changes.send(change);
     }
 }
@@ -202,11 +211,13 @@ impl Serving {
                 if key.level <= AccessLevel::Coarse {
                     self.hours.get_or_insert_default();
                 }
+                let live = self.live;
                 let consumer = self.consumers.entry(id).or_insert_with(|| Consumer {
                     key: key.clone(),
                     sampling: sampling.clone(),
                     queue: None,
                     missed: None,
+                    patience: (!live).then(Patience::new),
                 });
                 consumer.key = key;
                 consumer.sampling.rebound(&sampling);
@@ -357,7 +368,13 @@ impl Consumer {
             self.missed = Some(merged(Some(gap), shed(counts, lost())));
             return;
         }
-        match queue.offer(bytes.clone()) {
+        let mut offered = queue.offer(bytes.clone());
+        while let Err(TrySendError::Full(_)) = offered
+            && self.patience.as_mut().is_some_and(Patience::wait)
+        {
+            offered = queue.offer(bytes.clone());
+        }
+        match offered {
             Ok(()) => {
                 counts.sent.fetch_add(1, Ordering::Relaxed);
             }
@@ -373,8 +390,12 @@ impl Consumer {
 }
 
 impl Consumer {
-    /// Shows fewer packets from now on to one that is behind, and more to one that has not been for a while.
+    /// Shows fewer packets from now on to one that is behind, and more to one that has not been for a while. Whoever is
+    /// waited for may be behind.
     fn adapt(&mut self) {
+        if self.patience.is_some() {
+            return;
+        }
         let waiting = self
             .queue
             .as_ref()

@@ -3,6 +3,7 @@
 
 mod consumers;
 mod hours;
+mod patience;
 pub mod pipeline;
 mod role;
 mod sampling;

@@ -183,7 +183,7 @@ pub fn run(
         OpenSource::File(file, name) => (FileSource::id(name, file)?, name.clone(), false),
     };
     let wanted = Wanted::default();
-    let (blocks, live_blocks) = ViewSink::new(MAX_WAITING_LIVE_BLOCKS, wanted.clone());
+    let (blocks, live_blocks) = ViewSink::new(MAX_WAITING_LIVE_BLOCKS, wanted.clone(), !is_live);
     let (epochs, epoch_answers) = channel();
     let (happens, events) = channel();
     receive(commands, happens.clone());

@@ -234,6 +234,12 @@ impl Children {
         self.iter().filter_map(|(id, c)| Some((id, key(c)?))).collect()
     }
 
+    /// Whether an export process was started whose sandbox is not in force yet.
+    pub fn is_export_starting(&self) -> bool {
+        self.iter()
+            .any(|(_, child)| child.role == Role::Export && !child.ready && !child.stopping)
+    }
+
     /// The processes of a job.
     pub fn of_job(&self, job: &str) -> Vec<ChildId> {
         self.iter()

@@ -259,6 +259,7 @@ impl Supervisor {
             Some(_) => {}
             None => {
                 self.restart_due_roles();
+                self.let_file_begin();
                 if self.import.is_none() {
                     self.settle_expired();
                     if self.settled.elapsed() >= SETTLE_EVERY {

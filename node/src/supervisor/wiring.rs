@@ -17,6 +17,8 @@ const CORE: [Role; 3] = [Role::Storage, Role::Capture, Role::Query];
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// A role that ran this long before it died is started again at once.
 const STEADY: Duration = Duration::from_secs(10);
+/// Longest that a file waits for the processes of its live modules.
+const MAX_HELD_BACK: Duration = Duration::from_secs(2);
 
 /// When to start roles again.
 #[derive(Default)]
@@ -26,6 +28,8 @@ pub(super) struct Wiring {
     deaths: BTreeMap<&'static str, u32>,
     /// In all, by role.
     died: BTreeMap<&'static str, u64>,
+    /// Since when a file waits for the processes of its live modules.
+    held_back: Option<Instant>,
 }
 
 impl Wiring {
@@ -201,7 +205,7 @@ impl Supervisor {
         let exports = self.children.ready_exports();
         match child.role {
             Role::Storage => {
-                if let Some(capture) = capture {
+                if let (Some(capture), None) = (capture, self.wiring.held_back) {
                     self.link(capture, id, 0);
                 }
                 exports
@@ -209,12 +213,15 @@ impl Supervisor {
                     .for_each(|(export, _)| self.link(*export, id, export.0));
             }
             Role::Capture => {
-                if let Some(storage) = storage {
-                    self.link(id, storage, 0);
-                }
                 exports
                     .iter()
                     .for_each(|(export, key)| self.subscribe(id, *export, key));
+                // It begins once it has storage.
+                let is_file = matches!(self.config.source, Source::File { .. });
+                self.wiring.held_back = (is_file && self.children.is_export_starting()).then(Instant::now);
+                if let (Some(storage), None) = (storage, self.wiring.held_back) {
+                    self.link(id, storage, 0);
+                }
             }
             Role::Export => {
                 if let Some(storage) = storage {
@@ -223,8 +230,27 @@ impl Supervisor {
                 if let (Some(capture), Some((_, key))) = (capture, exports.iter().find(|(e, _)| *e == id)) {
                     self.subscribe(capture, id, key);
                 }
+                self.let_file_begin();
             }
             Role::Query | Role::Reader | Role::Runner => {}
+        }
+    }
+
+    /// A file that waits for live modules begins once their processes are there, or after a while.
+    pub(super) fn let_file_begin(&mut self) {
+        let Some(since) = self.wiring.held_back else {
+            return;
+        };
+        if self.children.is_export_starting() && since.elapsed() < MAX_HELD_BACK {
+            return;
+        }
+        self.wiring.held_back = None;
+        let (capture, storage) = (
+            self.children.ready(Role::Capture),
+            self.children.ready(Role::Storage),
+        );
+        if let (Some(capture), Some(storage)) = (capture, storage) {
+            self.link(capture, storage, 0);
         }
     }
 

@@ -307,7 +307,7 @@ fn what_finds_no_room_stays_in_the_ring_and_is_not_dropped() {
 #[test]
 fn a_slow_module_sheds_and_the_trace_is_complete() {
     let bench = Bench::new();
-    let (sink, blocks) = ViewSink::new(2, Wanted::always());
+    let (sink, blocks) = ViewSink::new(2, Wanted::always(), false);
     let mut pipeline = bench.start(
         config(),
         Numbered {

@@ -1,9 +1,9 @@
-//! Live views: each sealed block's packets for export, if it keeps up. Must never make capture wait: a
-//! full queue sheds the block, counts it, and tells the consumer with the next one.
+//! Live views: each sealed block's packets for export, if it keeps up. Must never make a link wait: a full queue
+//! sheds the block, counts it, and tells the consumer with the next one. A file waits for room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, TrySendError, sync_channel};
 
 use como_anonymize::{Anonymizer, View};
 
@@ -70,17 +70,19 @@ impl LiveParts {
 pub struct ViewSink {
     blocks: SyncSender<LiveBlock>,
     wanted: Wanted,
+    waits: bool,
     shed: Option<Gap>,
 }
 
 impl ViewSink {
-    /// A sink whose queue holds `blocks`; when it is full, blocks are shed. What is not wanted does not come.
-    pub fn new(blocks: usize, wanted: Wanted) -> (Self, Receiver<LiveBlock>) {
+    /// A sink whose queue holds `blocks`; when it is full, blocks are shed, or waited for. What is not wanted does not come.
+    pub fn new(blocks: usize, wanted: Wanted, waits: bool) -> (Self, Receiver<LiveBlock>) {
         let (sender, receiver) = sync_channel(blocks);
         (
             Self {
                 blocks: sender,
                 wanted,
+                waits,
                 shed: None,
             },
             receiver,
@@ -111,9 +113,13 @@ impl ViewSink {
             anonymizer,
             shed_before: self.shed.take(),
         };
-        if let Err(TrySendError::Full(block) | TrySendError::Disconnected(block)) =
-            self.blocks.try_send(block)
-        {
+        let sent = match self.waits {
+            true => self.blocks.send(block).map_err(|SendError(block)| block),
+            false => self.blocks.try_send(block).map_err(|error| match error {
+                TrySendError::Full(block) | TrySendError::Disconnected(block) => block,
+            }),
+        };
+        if let Err(block) = sent {
             Counters::add(&counters.shed_packets, block.batch.len() as u64);
             self.shed = Some(grown(block.shed_before, unseen(&block.batch)));
         }
@@ -152,7 +158,7 @@ mod tests {
     #[test]
     fn views_that_nobody_wants_are_not_kept_and_the_next_reader_is_told() {
         let (wanted, counters) = (Wanted::default(), Counters::default());
-        let (mut sink, blocks) = ViewSink::new(8, wanted.clone());
+        let (mut sink, blocks) = ViewSink::new(8, wanted.clone(), false);
         let key = Arc::new(Anonymizer::new(&MappingKey::from_bytes(&[1; 32])));
         let mut offer = |sequence: u64| {
             let mut batch = PacketBatch::new(1, sequence, 64);

@@ -183,6 +183,16 @@ fn ingest(
         .map(|(role, seconds)| format!("{role} {seconds:.2}"))
         .collect();
     *by_role.borrow_mut() = format!("CPU seconds per process in the last round: {}", shares.join(", "));
+    if !names.is_empty() {
+        // What live modules are too slow for is marked in their records, and computed from the trace when it is asked for.
+        let shed = status["capture"]["shed"]
+            .as_f64()
+            .ok_or("the status tells no packets shed")?;
+        let seen = 1.0 - shed / bench.trace.packets as f64;
+        by_role
+            .borrow_mut()
+            .push_str(&format!("; the modules saw {:.0} % live", seen * 100.0));
+    }
     node.stop()?;
     Ok(cost)
 }
