@@ -419,6 +419,12 @@ fn fill_segments(
         if let Some(key) = p {
             to.set_key_p(key.expose());
         }
+        if let Some(digest) = &grant.checked.header {
+            to.set_header_digest(digest);
+        }
+        if let Some(digest) = &grant.checked.footer {
+            to.set_footer_digest(digest);
+        }
     }
 }
 
