@@ -58,6 +58,7 @@ use como_keys::root::RootSecret;
 use como_modules::RevocationList;
 use como_policies::PolicyEngine;
 
+use crate::allowance::told::Told;
 use crate::config::{Config, Layout};
 use crate::link::Frame;
 use crate::registry::{Registry, Revocations};
@@ -146,6 +147,8 @@ pub(crate) struct Supervisor {
     capture_epoch: Option<u32>,
     /// Readers were told to go slower, and not yet that they need not.
     readers_are_paced: bool,
+    /// What commands that read the trace are told.
+    told_pressure: Told,
     started: Instant,
     /// When rules that depend on the time of day were last asked.
     settled: Instant,
@@ -184,6 +187,9 @@ impl Supervisor {
         let modules = modules::ModuleStore::open(&layout, revocations)?;
         let jobs = jobs::Jobs::open(&layout)?;
         let nonces = open_nonces(&layout)?;
+        let pressure_file = layout.pressure();
+        let told_pressure = Told::at(pressure_file.clone())
+            .map_err(|e| SupervisorError::Io(pressure_file.display().to_string(), e))?;
         Ok(Self {
             children: Children::new(events, launcher),
             config,
@@ -205,6 +211,7 @@ impl Supervisor {
             roles: reports::Reports::default(),
             capture_epoch: None,
             readers_are_paced: false,
+            told_pressure,
             started: Instant::now(),
             settled: Instant::now(),
             stopping: None,
