@@ -51,6 +51,8 @@ pub struct LinkSender {
 pub struct LinkReceiver {
     peer: &'static str,
     stream: UnixStream,
+    /// Memory for the next frame.
+    spare: Vec<u8>,
 }
 
 /// A pair of connected sockets, close-on-exec: both ends are handed out by the supervisor.
@@ -67,7 +69,11 @@ pub fn split(peer: &'static str, end: OwnedFd) -> std::io::Result<(LinkSender, L
             peer,
             stream: stream.try_clone()?,
         },
-        LinkReceiver { peer, stream },
+        LinkReceiver {
+            peer,
+            stream,
+            spare: Vec::new(),
+        },
     ))
 }
 
@@ -169,6 +175,12 @@ impl LinkSender {
 }
 
 impl LinkReceiver {
+    /// Takes the memory of a frame that was read, for the next one: of many large ones, each would be zeroed before it is
+    /// received.
+    pub fn reuse(&mut self, frame: Frame) {
+        self.spare = frame.bytes;
+    }
+
     /// Waits for the next frame; `None` when the peer closed between frames.
     pub fn recv(&mut self) -> Result<Option<Frame>, LinkError> {
         let mut head = [0u8; 8];
@@ -193,7 +205,8 @@ impl LinkReceiver {
             );
             return Err(LinkError::PeerMisbehaved(self.peer, what));
         }
-        let mut bytes = vec![0; length];
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.resize(length, 0);
         self.stream.read_exact(&mut bytes).map_err(|e| self.broken(e))?;
         Ok(Some(Frame { bytes, descriptors }))
     }

@@ -131,6 +131,8 @@ pub(crate) struct Supervisor {
     policy: PolicyEngine,
     root: RootSecret,
     keyring: Keyring,
+    /// All its keys are on the disk.
+    keyring_is_saved: bool,
     audit: AuditLog,
     children: Children,
     catalog: Catalog,
@@ -198,6 +200,7 @@ impl Supervisor {
             policy,
             root,
             keyring,
+            keyring_is_saved: true,
             audit,
             catalog: Catalog::default(),
             opened: opened::OpenedSegments::default(),
@@ -323,8 +326,11 @@ impl Supervisor {
         Ok(())
     }
 
-    fn save_keyring(&self) -> Result<(), como_keys::KeyError> {
-        self.keyring.save(&self.layout.keyring(), &self.root)
+    fn save_keyring(&mut self) -> Result<(), como_keys::KeyError> {
+        self.keyring_is_saved = false;
+        self.keyring.save(&self.layout.keyring(), &self.root)?;
+        self.keyring_is_saved = true;
+        Ok(())
     }
 
     /// Appends to the audit log. A node that cannot log its decisions must not take more of them.

@@ -30,9 +30,9 @@ use pace::Pace;
 use reading::{Part, Reading, Records};
 use sources::Source;
 
-/// Parts that may wait to be written, beyond those that workers hold: as many as are read while the record of the access
-/// goes to the disk.
-const MAX_WAITING_PARTS: usize = 16;
+/// Parts that may wait to be written, beyond those that workers hold, each of some 300 KiB: as many as are read while the
+/// record of the access goes to the disk.
+const MAX_WAITING_PARTS: usize = 64;
 
 /// A kind of capture file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

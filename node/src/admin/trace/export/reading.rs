@@ -21,9 +21,8 @@ use crate::trace::{
     BlockKind, BlockRef, Damage, Gap, GroupSet, MAX_BLOCK_BYTES, Sections, SegmentReader, TraceError, Wanted,
 };
 
-/// Blocks of a part: few enough that its records stay in the caches until they are written, enough that handing them over
-/// costs little beside reading them.
-const RUN_BLOCKS: usize = 8;
+/// Blocks of a part: its records should stay in the caches of a core until they are written.
+const RUN_BLOCKS: usize = 2;
 /// Buffers that are kept to be used again.
 const MAX_SPARE_BUFFERS: usize = 64;
 /// Packets of a batch that was put in order.
