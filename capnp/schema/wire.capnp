@@ -372,6 +372,8 @@ struct SegmentGrant {
   keyA         @3 :Data;   # data keys, 32 bytes each; empty: not granted
   keyR         @4 :Data;
   keyP         @5 :Data;
+  headerDigest @6 :Data;   # of the frames whose signatures the supervisor checked, 32 bytes each; empty: the reader checks
+  footerDigest @7 :Data;
 }
 
 struct RecordGrant {

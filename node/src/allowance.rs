@@ -4,9 +4,12 @@
 //!
 //! ```text
 //! capture --pressure--> [supervisor: of_pressure] --bytes/s--> reader: Bucket --> blocks
+//!                                     \--a file: told--> `como-node trace export`: Bucket --> blocks
 //! ```
 //! Where processors are short, priorities (`process/plan.rs`) do the finer part; this does what they cannot: it
 //! keeps readers from the disk and from memory bandwidth that capture waits for.
+
+pub mod told;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -50,9 +50,19 @@ pub enum Feed {
 /// Serialises a view. `with_frames` says whether the frame bytes travel too; `columns` names those that
 /// are needed, where the sender knows: the others are left out, and stay empty on the other side.
 pub fn encode_view(view: &View, with_frames: bool, columns: Option<&[Column]>) -> Vec<u8> {
-    messages::feed(|feed| {
+    let count = view.len();
+    let width: usize = columns
+        .unwrap_or(Column::ALL)
+        .iter()
+        .map(|column| column.width())
+        .sum();
+    let frame_bytes = if with_frames {
+        view.frames.bytes.len() + 4 * count
+    } else {
+        0
+    };
+    messages::large_feed(count * width + frame_bytes, |feed| {
         let mut batch = feed.init_view();
-        let count = view.len();
         batch.set_level(view.level.as_u8());
         batch.set_link(view.link.0);
         batch.set_count(count as u32);

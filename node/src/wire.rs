@@ -16,6 +16,17 @@ macro_rules! builders {
     )*};
 }
 
+/// A message of a feed that holds about so many bytes: its memory is taken at once.
+pub fn large_feed(bytes: usize, fill: impl FnOnce(wire::feed::Builder<'_>)) -> Vec<u8> {
+    let words = u32::try_from(bytes / 8 + SMALL_FIELDS_WORDS).unwrap_or(u32::MAX);
+    let mut message = Builder::new(HeapAllocator::new().first_segment_words(words));
+    fill(message.init_root());
+    como_capnp::write_message(&message)
+}
+
+/// Room for what a large message holds beside its lists of bytes, words.
+const SMALL_FIELDS_WORDS: usize = 1024;
+
 builders! {
     /// A message from the supervisor to a role.
     down => down;

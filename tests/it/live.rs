@@ -299,3 +299,55 @@ fn a_reader_goes_slower_while_capture_is_under_pressure_and_on_afterwards() {
     accounted(&node, wire.received());
     node.stop();
 }
+
+#[test]
+fn an_export_waits_for_capture_as_a_reader_does() {
+    let Some(wire) = Wire::lay() else { return };
+    let queue = "[trace]\nqueue_bytes = \"16 MiB\"";
+    let mut site = Deployment::new().source(&format!("live:{}", wire.here));
+    site = site.retain("payload").config_extra(queue);
+    let file = frames(&site, "large.pcap", 4_000, 1_400);
+    let node = site.start();
+    let play = || wire.play(&file, &["--topspeed", "--preload-pcap", "--loop=4"]);
+    wire.play_once_capture_listens(&node, &file, &["--limit=1"]);
+    play();
+    accounted(&node, wire.received());
+    let folder = site.node_folder();
+    let told = folder.join("run/pressure");
+    node.until("nobody is held back", |_| !told.exists());
+    // Storage takes nothing any more: what comes fills the queue in front of it.
+    let storage = node.role("storage").expect("storage runs");
+    let signal = |signal| kill(Pid::from_raw(storage as i32), signal).expect("it is there");
+    signal(Signal::SIGSTOP);
+    play();
+    node.until("capture tells the pressure", |status| {
+        status["capture"]["pressure"] == 1000 && told.exists()
+    });
+    let folder = folder.to_str().expect("UTF-8");
+    let exporting = site
+        .admin_command(&["trace", "export", "--node", folder, "--level", "payload"])
+        .args(["-o", "all.pcap"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("como-node starts");
+    // So much is allowed at once, and then as much in a second: who has read more has waited.
+    const MORE_THAN_AT_ONCE: u64 = 3 << 20;
+    wait_for("it has read more than is allowed at once", || {
+        let io = fs::read_to_string(format!("/proc/{}/io", exporting.id())).expect("it still reads");
+        let read = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+        (read.and_then(|bytes| bytes.parse::<u64>().ok())? > MORE_THAN_AT_ONCE).then_some(())
+    });
+    signal(Signal::SIGCONT);
+    let ended = exporting.wait_with_output().expect("it is a child");
+    let said = String::from_utf8(ended.stderr).expect("text");
+    assert!(ended.status.success(), "{said}");
+    assert!(said.contains("while capture was under pressure"), "{said}");
+    let packets = said
+        .split(' ')
+        .next()
+        .and_then(|packets| packets.parse::<u64>().ok());
+    assert!(packets.is_some_and(|packets| packets >= 16_001), "{said}");
+    accounted(&node, wire.received());
+    node.until("nobody is held back any more", |_| !told.exists());
+    node.stop();
+}

@@ -26,6 +26,8 @@ pub enum Fact {
     },
     /// A packet with these two addresses, which differ, on its ends.
     Pair([u8; 16], [u8; 16]),
+    /// The same, with this port on either end.
+    PairPort([u8; 16], [u8; 16], u16),
     /// A packet in a tunnel of the kind with this code.
     Tunnel(u8),
     /// A tagged packet.
@@ -116,7 +118,8 @@ fn any(expr: &Expr, may: &dyn Fn(Fact) -> bool) -> bool {
         Expr::Test(test) => one(test, may),
         // That a collection may have something does not say that it has nothing else.
         Expr::Not(_) => true,
-        Expr::And(parts) => parts.iter().all(|part| any(part, may)) && pairs(parts, may),
+        // Two hosts together are rarer than each of them.
+        Expr::And(parts) => pairs(parts, may) && parts.iter().all(|part| any(part, may)),
         Expr::Or(parts) => parts.iter().any(|part| any(part, may)),
     }
 }
@@ -153,7 +156,7 @@ fn lengths(compare: Compare, bytes: u32) -> Option<(u32, u32)> {
     }
 }
 
-/// Two hosts that one packet must have are its two ends.
+/// Two hosts that one packet must have are its two ends, and a port that it must have too is the port of one of them.
 fn pairs(parts: &[Expr], may: &dyn Fn(Fact) -> bool) -> bool {
     let hosts = || {
         parts.iter().filter_map(|part| match part {
@@ -165,7 +168,18 @@ fn pairs(parts: &[Expr], may: &dyn Fn(Fact) -> bool) -> bool {
     };
     let Some(first) = hosts().next() else { return true };
     match hosts().find(|other| *other != first) {
-        Some(other) => may(Fact::Pair(first.to_be_bytes(), other.to_be_bytes())),
+        Some(other) => {
+            let (a, b) = (first.to_be_bytes(), other.to_be_bytes());
+            may(Fact::Pair(a, b)) && ports(parts).all(|port| may(Fact::PairPort(a, b, port)))
+        }
         None => true,
     }
+}
+
+/// Single ports that one packet must have, on whichever end.
+fn ports(parts: &[Expr]) -> impl Iterator<Item = u16> {
+    parts.iter().filter_map(|part| match part {
+        Expr::Test(Test::Port { from, to, .. }) if from == to => Some(*from),
+        _ => None,
+    })
 }

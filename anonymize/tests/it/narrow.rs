@@ -166,6 +166,10 @@ fn asked() -> impl Strategy<Value = Asked> {
     })
 }
 
+fn are_ends(row: &PacketRow, a: [u8; 16], b: [u8; 16]) -> bool {
+    (a, b) == (row.src, row.dst) || (b, a) == (row.src, row.dst)
+}
+
 /// Answers for a collection of the packets of one row.
 fn may(row: &PacketRow, fact: Fact) -> bool {
     let under = |address: [u8; 16], prefix: u128, bits: u8| {
@@ -176,7 +180,8 @@ fn may(row: &PacketRow, fact: Fact) -> bool {
         Fact::Arp => row.ethertype == 0x0806,
         Fact::Protocol(protocol) => row.protocol == protocol,
         Fact::Address { prefix, bits } => under(row.src, prefix, bits) || under(row.dst, prefix, bits),
-        Fact::Pair(a, b) => (a, b) == (row.src, row.dst) || (b, a) == (row.src, row.dst),
+        Fact::Pair(a, b) => are_ends(row, a, b),
+        Fact::PairPort(a, b, port) => are_ends(row, a, b) && [row.src_port, row.dst_port].contains(&port),
         Fact::Tunnel(kind) => row.tunnel == kind,
         Fact::Vlan => row.vlan != como_anonymize::NO_VLAN,
         Fact::Length(from, to) => (from..=to).contains(&row.wire_len),

@@ -218,6 +218,11 @@ impl Keyring {
             .clone())
     }
 
+    /// Whether an audience's pseudonym key of a mapping epoch was made.
+    pub fn has_audience_key(&self, mapping_epoch: u32, audience: &str) -> bool {
+        self.audiences.contains_key(&(mapping_epoch, audience.to_owned()))
+    }
+
     /// Forgets the identities of a sealing epoch for ever; true if there were any. Save afterwards.
     pub fn destroy_epoch(&mut self, epoch: u32, what: Destroy) -> bool {
         let before = self.trace.len() + self.records.len();

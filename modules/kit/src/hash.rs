@@ -5,6 +5,7 @@
 /// Not keyed: whoever writes packets could choose them so that they collide. Addresses at level `anonymized` are
 /// safe from that, since pseudonyms come from a key that nobody outside the node has; a module that must stand it
 /// elsewhere takes a seed as argument and passes it as the first word.
+#[inline(always)]
 pub fn hash(words: &[u64]) -> u64 {
     let mut h = 0x9e37_79b9_7f4a_7c15_u64;
     for word in words {
@@ -25,6 +26,12 @@ pub trait Zeroed: Copy {
 pub trait Key: Zeroed + Eq {
     /// Its hash.
     fn hash(&self) -> u64;
+    /// Whether it is another one. Word by word where it has several: an interpreter takes longer for the vector
+    /// instructions that a comparison of bytes would become.
+    #[inline(always)]
+    fn is(&self, other: &Self) -> bool {
+        self == other
+    }
 }
 
 macro_rules! numbers {
@@ -50,8 +57,13 @@ impl<const N: usize> Zeroed for [u64; N] {
     const ZERO: Self = [0; N];
 }
 impl<const N: usize> Key for [u64; N] {
+    #[inline(always)]
     fn hash(&self) -> u64 {
         hash(self)
+    }
+    #[inline(always)]
+    fn is(&self, other: &Self) -> bool {
+        self.iter().zip(other).all(|(word, other)| word == other)
     }
 }
 

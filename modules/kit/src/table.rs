@@ -53,6 +53,7 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
 
     /// The value of a key; zeros where it is new. `None`, and counted in [`missed`](Self::missed), where it finds no
     /// place.
+    #[inline(always)]
     pub fn entry(&mut self, key: K) -> Option<&mut V> {
         match self.search(&key) {
             Search::Found(at) => Some(&mut self.entries[at].value),
@@ -121,6 +122,7 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
         self.missed = 0;
     }
 
+    #[inline(always)]
     fn search(&self, key: &K) -> Search {
         let hash = key.hash();
         let tag = (hash >> 32) as u32 & TAG_MASK | 1 << NUMBER_BITS;
@@ -134,7 +136,7 @@ impl<K: Key, V: Zeroed, const SLOTS: usize> HashTable<K, V, SLOTS> {
             }
             if place & TAG_MASK == tag {
                 let number = (place & !TAG_MASK) as usize & Self::MASK;
-                if self.entries[number].key == *key {
+                if self.entries[number].key.is(key) {
                     return Search::Found(number);
                 }
             }

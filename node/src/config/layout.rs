@@ -64,6 +64,8 @@ names! {
     run = "run";
     /// The running supervisor's process id.
     pid_file = "run/supervisor.pid";
+    /// What commands that read the trace must know of capture; there only while it is under pressure.
+    pressure = "run/pressure";
 }
 
 impl Layout {

@@ -56,6 +56,8 @@ pub struct LinkSender {
 pub struct LinkReceiver {
     peer: &'static str,
     stream: UnixStream,
+    /// Memory for the next frame.
+    spare: Vec<u8>,
 }
 
 /// A pair of connected sockets, close-on-exec: both ends are handed out by the supervisor.
@@ -72,7 +74,11 @@ pub fn split(peer: &'static str, end: OwnedFd) -> std::io::Result<(LinkSender, L
             peer,
             stream: stream.try_clone()?,
         },
-        LinkReceiver { peer, stream },
+        LinkReceiver {
+            peer,
+            stream,
+            spare: Vec::new(),
+        },
     ))
 }
 
@@ -187,6 +193,12 @@ impl LinkSender {
 }
 
 impl LinkReceiver {
+    /// Takes the memory of a frame that was read, for the next one: of many large ones, each would be zeroed before it is
+    /// received.
+    pub fn reuse(&mut self, frame: Frame) {
+        self.spare = frame.bytes;
+    }
+
     /// Waits for the next frame; `None` when the peer closed between frames.
     pub fn recv(&mut self) -> Result<Option<Frame>, LinkError> {
         self.recv_into(Vec::new)
@@ -217,7 +229,8 @@ impl LinkReceiver {
             );
             return Err(LinkError::PeerMisbehaved(self.peer, what));
         }
-        let mut bytes = vec![0; length];
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.resize(length, 0);
         self.stream.read_exact(&mut bytes).map_err(|e| self.broken(e))?;
         let mut body = if body_length > 0 { spare() } else { Vec::new() };
         body.resize(body_length, 0);

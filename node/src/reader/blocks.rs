@@ -120,9 +120,9 @@ fn open(request: &Request, segment: &SegmentRequest) -> Result<SegmentReader, Tr
     let file = File::open(&path)
         .or_else(|_| File::open(path.with_extension("seg")))
         .or_else(|_| File::open(path.with_extension("cut")))?;
-    let reader = SegmentReader::open(file)?;
+    let reader = SegmentReader::open_checked(file, &segment.checked)?;
     if let Some(key) = &request.node_key {
-        reader.verify(key)?;
+        reader.verify_unless(&segment.checked, key)?;
     }
     Ok(reader
         .with_keys(&segment.keys)

@@ -17,7 +17,7 @@ use como_policies::{AccessLevel, Window};
 
 use super::ReaderError;
 use crate::allowance::Bucket;
-use crate::trace::{GroupSet, ReadKeys, TraceError};
+use crate::trace::{Checked, GroupSet, ReadKeys, TraceError};
 use crate::wire::{array, read_down, text};
 
 /// One segment to read.
@@ -25,6 +25,8 @@ pub(super) struct SegmentRequest {
     pub file: String,
     pub mapping_epoch: u32,
     pub keys: ReadKeys,
+    /// What the supervisor checked of it.
+    pub checked: Checked,
 }
 
 /// Stored intervals without a hole, of one record file.
@@ -227,6 +229,10 @@ fn segment(grant: wire::segment_grant::Reader<'_>) -> capnp::Result<SegmentReque
         true => Ok(None),
         false => array(bytes).map(|bytes| Some(DataKey::from_bytes(&bytes))),
     };
+    let digest = |bytes: &[u8]| match bytes.is_empty() {
+        true => Ok(None),
+        false => array(bytes).map(Some),
+    };
     Ok(SegmentRequest {
         file: text(grant.get_file())?,
         mapping_epoch: grant.get_mapping_epoch(),
@@ -234,6 +240,10 @@ fn segment(grant: wire::segment_grant::Reader<'_>) -> capnp::Result<SegmentReque
             a: key(grant.get_key_a()?)?,
             r: key(grant.get_key_r()?)?,
             p: key(grant.get_key_p()?)?,
+        },
+        checked: Checked {
+            header: digest(grant.get_header_digest()?)?,
+            footer: digest(grant.get_footer_digest()?)?,
         },
     })
 }

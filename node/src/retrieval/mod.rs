@@ -8,6 +8,7 @@ mod rows;
 
 use std::collections::VecDeque;
 use std::io;
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 
@@ -21,8 +22,11 @@ pub use rows::candidates;
 
 /// Runs that wait for a worker.
 const MAX_WAITING_RUNS: usize = 8;
-/// Segments that are opened and planned ahead of the one whose blocks are read.
-const SEGMENTS_AHEAD: usize = 4;
+/// Segments that a worker opens and plans in one go: where the index rules most of them out, handing each over alone would
+/// take longer than planning it.
+const SEGMENTS_AT_ONCE: usize = 4;
+/// Segments that are opened and planned ahead of the one whose blocks are read, at most.
+const SEGMENTS_AHEAD: usize = 16;
 /// Packets after which a run ends: enough that handing it on costs little beside reading it.
 const RUN_PACKETS: u32 = 8192;
 /// Where few blocks are read, each worker gets at least so many runs.
@@ -70,7 +74,7 @@ pub struct Run<'a, S> {
 
 /// Work for a worker.
 enum Work<'a, R: Retriever> {
-    Plan(&'a R::Segment, Sender<Result<Opened, TraceError>>),
+    Plan(Vec<&'a R::Segment>, Sender<Result<Opened, TraceError>>),
     Run(Run<'a, R::Segment>, Sender<R::Part>),
 }
 
@@ -103,7 +107,12 @@ pub fn retrieve<'a, R: Retriever>(
                     };
                     // Where nobody waits for the answer, nobody listens any more.
                     match work {
-                        Work::Plan(segment, reply) => drop(reply.send(open_and_plan(retriever, segment))),
+                        Work::Plan(segments, reply) => {
+                            let opened = segments
+                                .into_iter()
+                                .map(|segment| open_and_plan(retriever, segment));
+                            let _ = opened.map(|opened| reply.send(opened)).find(Result::is_err);
+                        }
                         Work::Run(run, reply) => drop(reply.send(retriever.read(run, &mut sections))),
                     }
                 }
@@ -140,12 +149,21 @@ struct Dispatch<'a, 't, R: Retriever> {
 impl<'a, R: Retriever> Dispatch<'a, '_, R> {
     fn all(&mut self, mut segments: impl Iterator<Item = &'a R::Segment>) {
         let mut planned = VecDeque::with_capacity(SEGMENTS_AHEAD);
+        // The first ones one by one: their blocks are waited for.
+        let mut alone = self.workers;
         loop {
-            for segment in segments.by_ref().take(SEGMENTS_AHEAD - planned.len()) {
+            while SEGMENTS_AHEAD - planned.len() >= SEGMENTS_AT_ONCE {
+                let at_once = if alone > 0 { 1 } else { SEGMENTS_AT_ONCE };
+                alone = alone.saturating_sub(1);
+                let next: Vec<_> = segments.by_ref().take(at_once).collect();
+                if next.is_empty() {
+                    break;
+                }
                 let (reply, opened) = channel();
+                let opened = Rc::new(opened);
+                planned.extend(next.iter().map(|segment| (*segment, opened.clone())));
                 // Fails where all workers are gone; then nothing comes out of `opened`.
-                let _ = self.tasks.send(Work::Plan(segment, reply));
-                planned.push_back((segment, opened));
+                let _ = self.tasks.send(Work::Plan(next, reply));
             }
             let Some((segment, opened)) = planned.pop_front() else {
                 return;

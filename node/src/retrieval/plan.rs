@@ -41,7 +41,7 @@ pub struct Planned {
     /// The same, and what was skipped before it: for the progress bar.
     pub done_bytes: u64,
     /// Its clear header, where it was read already.
-    pub header: Option<BlockHeader>,
+    pub header: Option<Box<BlockHeader>>,
     /// Packets in it; `None`: gap records.
     pub packets: Option<u32>,
     /// Its last packet's time, where it is known.
@@ -230,7 +230,7 @@ fn by_headers(window: Window, reader: &SegmentReader, search: Option<&Search<'_>
             position: block.position,
             bytes: block.header.total_bytes(),
             done_bytes: block.header.total_bytes(),
-            header: Some(block.header),
+            header: Some(Box::new(block.header)),
             packets,
             last_ns,
         }));

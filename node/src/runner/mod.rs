@@ -145,6 +145,7 @@ fn receive(end: std::os::fd::OwnedFd) -> Result<Receiver<Feed>, RunnerError> {
             let Ok(feed) = feed::decode(&frame.bytes) else {
                 return;
             };
+            receiver.reuse(frame);
             if sender.send(feed).is_err() {
                 return;
             }

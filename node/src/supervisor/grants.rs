@@ -7,9 +7,9 @@ use como_keys::keyring::Section;
 use como_policies::{AccessLevel, Window};
 
 use super::Supervisor;
-use super::catalog::{Coverage, Segment};
+use super::catalog::{Coverage, Segment, SegmentEnd};
 use crate::records;
-use crate::trace::Predecessor;
+use crate::trace::{Checked, Predecessor};
 use como_dataset::Gap;
 
 /// The keys of one segment.
@@ -17,12 +17,15 @@ pub(super) struct SegmentGrant {
     pub id: [u8; 16],
     pub segment: Segment,
     pub keys: [Option<DataKey>; 3],
+    /// What the reader need not check again.
+    pub checked: Checked,
     pub link_type: u32,
 }
 
 /// What opening a segment for a reader gives.
 struct Granted {
     keys: [Option<DataKey>; 3],
+    checked: Checked,
     link: u32,
     predecessor: Option<Predecessor>,
 }
@@ -58,6 +61,7 @@ impl Supervisor {
                         id,
                         segment,
                         keys: granted.keys,
+                        checked: granted.checked,
                         link_type: granted.link,
                     });
                 }
@@ -85,7 +89,8 @@ impl Supervisor {
         level: AccessLevel,
     ) -> Result<Granted, String> {
         let path = self.layout.segments().join(&segment.file);
-        let opened = self.opened.open(id, &path, &self.keyring)?;
+        let has_end = segment.end == SegmentEnd::Sealed;
+        let opened = self.opened.open(id, &path, has_end, &self.keyring)?;
         // What storage says of a segment is a hint; what the signed header says counts.
         if opened.header.sealing_epoch != segment.sealing_epoch
             || opened.header.mapping_epoch != segment.mapping_epoch
@@ -98,6 +103,7 @@ impl Supervisor {
         }
         Ok(Granted {
             keys,
+            checked: opened.checked,
             link: opened.header.link,
             predecessor: opened.header.predecessor.clone(),
         })

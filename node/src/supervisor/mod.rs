@@ -58,6 +58,7 @@ use como_keys::root::RootSecret;
 use como_modules::RevocationList;
 use como_policies::PolicyEngine;
 
+use crate::allowance::told::Told;
 use crate::config::{Config, Layout};
 use crate::link::Frame;
 use crate::registry::{Registry, Revocations};
@@ -130,6 +131,8 @@ pub(crate) struct Supervisor {
     policy: PolicyEngine,
     root: RootSecret,
     keyring: Keyring,
+    /// All its keys are on the disk.
+    keyring_is_saved: bool,
     audit: AuditLog,
     children: Children,
     catalog: Catalog,
@@ -146,6 +149,8 @@ pub(crate) struct Supervisor {
     capture_epoch: Option<u32>,
     /// Readers were told to go slower, and not yet that they need not.
     readers_are_paced: bool,
+    /// What commands that read the trace are told.
+    told_pressure: Told,
     started: Instant,
     /// When rules that depend on the time of day were last asked.
     settled: Instant,
@@ -184,6 +189,9 @@ impl Supervisor {
         let modules = modules::ModuleStore::open(&layout, revocations)?;
         let jobs = jobs::Jobs::open(&layout)?;
         let nonces = open_nonces(&layout)?;
+        let pressure_file = layout.pressure();
+        let told_pressure = Told::at(pressure_file.clone())
+            .map_err(|e| SupervisorError::Io(pressure_file.display().to_string(), e))?;
         Ok(Self {
             children: Children::new(events, launcher),
             config,
@@ -192,6 +200,7 @@ impl Supervisor {
             policy,
             root,
             keyring,
+            keyring_is_saved: true,
             audit,
             catalog: Catalog::default(),
             opened: opened::OpenedSegments::default(),
@@ -205,6 +214,7 @@ impl Supervisor {
             roles: reports::Reports::default(),
             capture_epoch: None,
             readers_are_paced: false,
+            told_pressure,
             started: Instant::now(),
             settled: Instant::now(),
             stopping: None,
@@ -317,8 +327,11 @@ impl Supervisor {
         Ok(())
     }
 
-    fn save_keyring(&self) -> Result<(), como_keys::KeyError> {
-        self.keyring.save(&self.layout.keyring(), &self.root)
+    fn save_keyring(&mut self) -> Result<(), como_keys::KeyError> {
+        self.keyring_is_saved = false;
+        self.keyring.save(&self.layout.keyring(), &self.root)?;
+        self.keyring_is_saved = true;
+        Ok(())
     }
 
     /// Appends to the audit log. A node that cannot log its decisions must not take more of them.

@@ -1,20 +1,17 @@
-//! Segments that a question opened before: their verified headers and unwrapped data keys, so that the next question
-//! does not pay for them again. Must never outlive the identities that opened them: whoever destroys keys calls
+//! Segments that a question opened before: their verified headers, digests of what was verified, and unwrapped data keys,
+//! so that neither the next question nor its reader pays for them again. Must never outlive the identities that opened them: whoever destroys keys calls
 //! [`OpenedSegments::forget_all`].
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use como_keys::aead::DataKey;
 use como_keys::keyring::{Keyring, Section};
 
 use super::requests::first_line;
-use crate::trace::SegmentHeader;
+use crate::trace::{Checked, SegmentHeader, SegmentReader};
 
-/// Longest segment header that is read, in bytes.
-const MAX_HEADER_BYTES: u64 = 128 << 10;
 /// Segments that are remembered; with more, all are forgotten and opened anew as they are asked for.
 const MAX_OPENED: usize = 4096;
 
@@ -26,27 +23,49 @@ pub(super) struct OpenedSegments(BTreeMap<[u8; 16], Opened>);
 pub(super) struct Opened {
     /// Its header, which the node's key vouches for.
     pub header: SegmentHeader,
+    /// What was checked of it.
+    pub checked: Checked,
     keys: [Option<DataKey>; 3],
 }
 
 impl OpenedSegments {
-    /// A segment whose file is at `path`; read and verified where it is not known yet.
-    pub fn open(&mut self, id: &[u8; 16], path: &Path, keyring: &Keyring) -> Result<&mut Opened, String> {
-        if !self.0.contains_key(id) {
-            let header = read_header(path).map_err(|why| format!("unreadable: {why}"))?;
-            if header.segment.0 != *id {
+    /// A segment whose file is at `path`; read and verified where it is not known yet, or got its end since.
+    pub fn open(
+        &mut self,
+        id: &[u8; 16],
+        path: &Path,
+        has_end: bool,
+        keyring: &Keyring,
+    ) -> Result<&mut Opened, String> {
+        let known = self.0.get(id).map(|opened| opened.checked);
+        if known.is_none_or(|checked| has_end && checked.footer.is_none()) {
+            let file = File::open(path).map_err(|e| format!("unreadable: {e}"))?;
+            let reader = SegmentReader::open_checked(file, &known.unwrap_or_default())
+                .map_err(|e| format!("unreadable: {}", first_line(&e)))?;
+            if reader.header().segment.0 != *id {
                 return Err("unreadable: it is another segment than storage says".into());
             }
-            header
+            let checked = reader
                 .verify(&keyring.node_signing.verifying_key())
                 .map_err(|e| first_line(&e))?;
-            if self.0.len() >= MAX_OPENED {
-                self.0.clear();
+            match self.0.get_mut(id) {
+                Some(opened) if opened.checked.header == checked.header => opened.checked = checked,
+                _ => self.insert(*id, reader.header().clone(), checked),
             }
-            let keys = [None, None, None];
-            self.0.insert(*id, Opened { header, keys });
         }
         self.0.get_mut(id).ok_or_else(|| "unreadable".into())
+    }
+
+    fn insert(&mut self, id: [u8; 16], header: SegmentHeader, checked: Checked) {
+        if self.0.len() >= MAX_OPENED {
+            self.0.clear();
+        }
+        let opened = Opened {
+            header,
+            checked,
+            keys: [None, None, None],
+        };
+        self.0.insert(id, opened);
     }
 
     /// An expired segment.
@@ -76,15 +95,4 @@ impl Opened {
         }
         known.clone().ok_or_else(|| "destroyed".into())
     }
-}
-
-fn read_header(path: &Path) -> Result<SegmentHeader, String> {
-    let mut start = Vec::new();
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    file.take(MAX_HEADER_BYTES)
-        .read_to_end(&mut start)
-        .map_err(|e| e.to_string())?;
-    SegmentHeader::decode(&start)
-        .map(|(header, _)| header)
-        .map_err(|e| first_line(&e))
 }

@@ -1,5 +1,5 @@
-//! Readers go slower while capture is under pressure: what capture reports becomes what each reader may read. Must
-//! never be what capture waits for.
+//! Readers go slower while capture is under pressure: what capture reports becomes what each reader may read, and what
+//! commands that read the trace are told. Must never be what capture waits for.
 
 use super::Supervisor;
 use super::children::ChildId;
@@ -17,6 +17,10 @@ impl Supervisor {
     /// Tells every reader, where there is anything to tell: with each report of capture, and to a reader that starts.
     pub(super) fn pace_readers(&mut self) {
         let rate = self.reading_rate();
+        let holding = rate.map(|_| (self.roles.capture.pressure, self.readers().len()));
+        if let Err(error) = self.told_pressure.tell(holding) {
+            tracing::warn!("an export of the trace may read as fast as it can: {error}");
+        }
         if rate.is_none() && !self.readers_are_paced {
             return;
         }

@@ -223,14 +223,18 @@ impl Supervisor {
         let mut epochs: Vec<u32> = grants.iter().map(|g| g.segment.mapping_epoch).collect();
         epochs.sort_unstable();
         epochs.dedup();
+        let is_new = |epoch: &u32| !self.keyring.has_audience_key(*epoch, audience);
+        let some_are_new = epochs.iter().any(is_new);
         let keys = epochs
             .into_iter()
             .map(|epoch| Ok((epoch, self.keyring.audience_key(epoch, audience)?)))
             .collect::<Result<Vec<_>, como_keys::KeyError>>()
             .map_err(|e| Refusal::Destroyed(e.to_string()))?;
         // Pseudonyms that were handed out must come out the same after a restart.
-        self.save_keyring()
-            .map_err(|e| Refusal::Internal(e.to_string()))?;
+        if some_are_new || !self.keyring_is_saved {
+            self.save_keyring()
+                .map_err(|e| Refusal::Internal(e.to_string()))?;
+        }
         Ok(keys)
     }
 
@@ -418,6 +422,12 @@ fn fill_segments(
         }
         if let Some(key) = p {
             to.set_key_p(key.expose());
+        }
+        if let Some(digest) = &grant.checked.header {
+            to.set_header_digest(digest);
+        }
+        if let Some(digest) = &grant.checked.footer {
+            to.set_footer_digest(digest);
         }
     }
 }

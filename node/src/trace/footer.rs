@@ -97,11 +97,17 @@ impl SegmentFooter {
         FOOTER.write(&como_capnp::write_message(&message), &run.signing)
     }
 
-    /// Reads a footer frame at `position` of a segment whose run key is `key`.
-    pub fn decode(bytes: &[u8], position: u64, key: &VerifyingKey) -> Result<Self, TraceError> {
+    /// Reads a footer frame at `position` of a segment whose run key is `key`, and gives its digest; `vouched`: the digest
+    /// of the footer that somebody checked already.
+    pub(super) fn decode(
+        bytes: &[u8],
+        position: u64,
+        key: &VerifyingKey,
+        vouched: Option<&[u8; 32]>,
+    ) -> Result<(Self, [u8; 32]), TraceError> {
         let frame = FOOTER.read(bytes, position)?;
-        FOOTER.verify(&frame, key)?;
-        Self::from_message(frame.payload, position)
+        FOOTER.verify(&frame, key, vouched)?;
+        Ok((Self::from_message(frame.payload, position)?, frame.digest))
     }
 
     pub(super) fn from_message(payload: &[u8], position: u64) -> Result<Self, TraceError> {

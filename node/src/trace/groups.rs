@@ -279,10 +279,10 @@ fn read_dictionary<const N: usize>(data: &mut Reader<'_>, rows: usize) -> Result
     let count = bounded(data.u32()?, rows)?;
     let values = data.bytes(count * N)?.as_chunks::<N>().0;
     let index: Vec<u32> = data.column(rows)?;
-    index
-        .iter()
-        .map(|&i| values.get(i as usize).copied().ok_or(OUTSIDE))
-        .collect()
+    if index.iter().any(|&number| number as usize >= values.len()) {
+        return Err(OUTSIDE);
+    }
+    Ok(index.iter().map(|&number| values[number as usize]).collect())
 }
 
 /// Distinct values in order of first appearance, and the index of each row's.

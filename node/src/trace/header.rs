@@ -8,7 +8,7 @@ use como_keys::sealing::{Identity, SUITE_ID, WrappedKey};
 use como_keys::signing::{Certificate, VerifyingKey};
 
 use super::error::TraceError;
-use super::frame::HEADER;
+use super::frame::{Frame, HEADER};
 use super::keys::{self, Retain, RunKey};
 use super::{FORMAT_VERSION, ReadKeys, SegmentId, SourceId};
 
@@ -90,10 +90,18 @@ impl SegmentHeader {
     /// Reads the header at the start of a segment, and how many bytes it takes. Its signature must be by
     /// the key in its certificate; whether the node issued that certificate, [`SegmentHeader::verify`] says.
     pub fn decode(bytes: &[u8]) -> Result<(Self, usize), TraceError> {
+        Self::decode_vouched(bytes, None).map(|(header, frame)| (header, frame.bytes))
+    }
+
+    /// The same, with the frame; `vouched`: the digest of the header that somebody checked already.
+    pub(super) fn decode_vouched<'a>(
+        bytes: &'a [u8],
+        vouched: Option<&[u8; 32]>,
+    ) -> Result<(Self, Frame<'a>), TraceError> {
         let frame = HEADER.read(bytes, 0)?;
         let header = Self::from_message(frame.payload)?;
-        HEADER.verify(&frame, &header.certificate.key)?;
-        Ok((header, frame.bytes))
+        HEADER.verify(&frame, &header.certificate.key, vouched)?;
+        Ok((header, frame))
     }
 
     /// The certificate must be the node's, for a capture run, and valid when the segment was made.
@@ -216,7 +224,7 @@ mod tests {
         let error = SegmentHeader::decode(&frame).unwrap_err().to_string();
         assert_eq!(
             error,
-            "segment format version 1 is not known (this program reads version 2)\nread it with the release that wrote it"
+            "segment format version 1 is not known (this program reads version 3)\nread it with the release that wrote it"
         );
     }
 }

@@ -155,6 +155,8 @@ pub(super) struct Ciphers {
     pub entry: Option<BlockCipher>,
     pub gaps: Option<BlockCipher>,
     pub index: Option<[BlockCipher; INDEX_SLOTS]>,
+    /// What the filter of all flows hashes with.
+    pub filter_key: Option<[u8; 16]>,
     pub groups: Option<[BlockCipher; ColumnGroup::COUNT]>,
     pub r: Option<BlockCipher>,
     pub p: Option<BlockCipher>,
@@ -170,6 +172,10 @@ impl Ciphers {
                 .a
                 .as_ref()
                 .map(|a| std::array::from_fn(|slot| a.derive("trace index", slot as u32).cipher())),
+            filter_key: keys.a.as_ref().map(|a| {
+                let key = a.derive("trace index filter", 0);
+                std::array::from_fn(|at| key.expose()[at])
+            }),
             groups: keys
                 .a
                 .as_ref()

@@ -54,7 +54,7 @@ pub use ids::{ResumePoint, SegmentId, SourceId};
 pub use index::{BlockTable, BlockTableEntry, MAX_PART_FLOWS, PART_BLOCKS, SegmentIndex};
 pub use keys::{EpochKeys, ReadKeys, Retain, RunKey, SegmentKeys};
 pub use loaded::Sections;
-pub use reader::{BlockRef, Damage, Opened, SegmentInfo, SegmentReader, WindowItem};
+pub use reader::{BlockRef, Checked, Damage, Opened, SegmentInfo, SegmentReader, WindowItem};
 pub use scan::{ScanEnd, ScanReport, scan};
 pub use sealer::{
     BlockParts, BlockPosition, ItemBody, LedgerStart, MAX_GAPS_PER_BLOCK, SealedBlock, SealedItem,
@@ -65,7 +65,7 @@ pub use templates::FrameTemplates;
 pub use views::{Captured, Wanted};
 
 /// Version of the segment format that this code writes, and the only one that it reads.
-pub const FORMAT_VERSION: u16 = 2;
+pub const FORMAT_VERSION: u16 = 3;
 
 /// Largest captured packet in bytes: libpcap's own maximum snapshot length.
 pub const MAX_CAPTURE_BYTES: usize = 262_144;

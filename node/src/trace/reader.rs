@@ -14,15 +14,15 @@ use como_policies::{AccessLevel, Window};
 use super::block::{BlockHeader, BlockKind, SLOTS};
 use super::error::TraceError;
 use super::footer::SegmentFooter;
-use super::frame::{FOOTER, TAIL_BYTES};
 use super::gap::Gap;
 use super::groups::{GroupSet, NS_PER_MS};
 use super::header::SegmentHeader;
+use super::index::{FILTER_PIECE_BYTES, SLOT_FILTER};
 use super::keys::{Ciphers, ReadKeys};
 use super::loaded::Sections;
 use super::scan::{self, ScanEnd, ScanReport};
 use super::sealer::{Entry, MAX_GAPS_PER_BLOCK, SLOT_ENTRY, SLOT_GROUPS, SLOT_P, SLOT_R};
-use super::section::Place;
+use super::section::{self, Place};
 use super::{BLOCK_HEADER_BYTES, codec};
 
 /// A segment opened for reading.
@@ -31,6 +31,7 @@ pub struct SegmentReader {
     header: SegmentHeader,
     footer: Option<SegmentFooter>,
     footer_damage: Option<TraceError>,
+    checked: Checked,
     blocks_start: u64,
     blocks_end: u64,
     pub(super) ciphers: Ciphers,
@@ -70,6 +71,16 @@ pub struct Opened {
     pub without_key: u64,
 }
 
+/// The digests of header and footer whose signatures were checked: who trusts the one who checked them need not do it
+/// again for frames that have them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Of the header, which the node's key vouches for.
+    pub header: Option<[u8; 32]>,
+    /// Of the footer; `None` too where there is none.
+    pub footer: Option<[u8; 32]>,
+}
+
 /// What reading a window yields, in the order of capture.
 pub enum WindowItem {
     /// Packets. Rows outside the window are not removed: blocks are the unit.
@@ -101,19 +112,31 @@ impl SegmentReader {
     /// Opens a segment file: header and, where there is one, footer, both with valid signatures. A footer that
     /// is damaged counts as none (`unsealed end`): the blocks before it still read.
     pub fn open(file: File) -> Result<Self, TraceError> {
-        let (header, blocks_start) = scan::read_header(&file)?;
+        Self::open_checked(file, &Checked::default())
+    }
+
+    /// The same; signatures of frames that were checked already are not checked again.
+    pub fn open_checked(file: File, known: &Checked) -> Result<Self, TraceError> {
+        let read = scan::read_header(&file, known.header.as_ref())?;
+        let (header, blocks_start) = (read.header, read.bytes);
         let length = file.metadata()?.len();
-        let (footer, footer_damage) = match find_footer(&file, length, blocks_start, &header) {
+        let found = scan::find_footer(&file, length, blocks_start, &header, known.footer.as_ref());
+        let (footer, footer_damage) = match found {
             Err(damage @ TraceError::Damaged { .. }) => (None, Some(damage)),
             found => (found?, None),
         };
-        let blocks_end = footer.as_ref().map_or(length, |(_, position)| *position);
-        let footer = footer.map(|(footer, _)| footer);
+        let blocks_end = footer.as_ref().map_or(length, |(.., position)| *position);
+        let checked = Checked {
+            header: Some(read.digest),
+            footer: footer.as_ref().map(|(_, digest, _)| *digest),
+        };
+        let footer = footer.map(|(footer, ..)| footer);
         Ok(Self {
             file,
             header,
             footer,
             footer_damage,
+            checked,
             blocks_start,
             blocks_end,
             ciphers: Ciphers::new(&ReadKeys::default()),
@@ -165,9 +188,18 @@ impl SegmentReader {
         Ok(Some(como_keys::digest::blake3(&frame)))
     }
 
-    /// Checks that the node certified the run that wrote this segment.
-    pub fn verify(&self, node: &VerifyingKey) -> Result<(), TraceError> {
-        self.header.verify(node)
+    /// Checks that the node certified the run that wrote this segment; gives what whoever trusts this need not check again.
+    pub fn verify(&self, node: &VerifyingKey) -> Result<Checked, TraceError> {
+        self.header.verify(node)?;
+        Ok(self.checked)
+    }
+
+    /// The same, where the header is not the one that is known to be the node's.
+    pub fn verify_unless(&self, known: &Checked, node: &VerifyingKey) -> Result<(), TraceError> {
+        match known.header == self.checked.header {
+            true => Ok(()),
+            false => self.header.verify(node),
+        }
     }
 
     /// Checks every byte without a key: all blocks there, in order, unchanged, and exactly those that the
@@ -249,6 +281,9 @@ impl SegmentReader {
     /// A section as it was before it was compressed and sealed; `None`: no key is at hand for it.
     pub(super) fn plain_section(&self, block: &BlockRef, slot: usize) -> Result<Option<Vec<u8>>, TraceError> {
         let ciphers = &self.ciphers;
+        if block.header.kind == BlockKind::Index && slot == SLOT_FILTER {
+            return self.all_pieces(block, slot);
+        }
         let (cipher, extra) = match (slot, block.header.kind) {
             (SLOT_ENTRY, BlockKind::Packets) => (ciphers.entry.as_ref(), block.header.fields()),
             (SLOT_ENTRY, BlockKind::Gaps) => (ciphers.gaps.as_ref(), block.header.fields()),
@@ -270,6 +305,53 @@ impl SegmentReader {
         };
         let Some(cipher) = cipher else { return Ok(None) };
         self.open_slot(block, slot, cipher, &extra).map(Some)
+    }
+
+    /// The same of a section that is in pieces.
+    fn all_pieces(&self, block: &BlockRef, slot: usize) -> Result<Option<Vec<u8>>, TraceError> {
+        if self.ciphers.index.is_none() {
+            return Ok(None);
+        }
+        let bytes = section::raw_bytes(block.header.slots[slot])?;
+        let mut plain = Vec::new();
+        for piece in 0..bytes.div_ceil(FILTER_PIECE_BYTES) {
+            plain.extend_from_slice(&self.open_piece(block, slot, piece)?);
+        }
+        Ok(Some(plain))
+    }
+
+    /// Reads and opens one piece of a section of the index.
+    pub(super) fn open_piece(
+        &self,
+        block: &BlockRef,
+        slot: usize,
+        number: usize,
+    ) -> Result<Vec<u8>, TraceError> {
+        let ciphers = self.ciphers.index.as_ref().ok_or_else(|| self.no_key("A"))?;
+        let of_section = block.header.section_range(slot);
+        let lengths = block.header.slots[slot];
+        let piece = section::piece_range(lengths, FILTER_PIECE_BYTES, number)
+            .map_err(|error| locate(error, block.position))?;
+        let position = block.position + of_section.start + piece.start;
+        let mut bytes = scan::read_range(&self.file, position, (piece.end - piece.start) as usize)?;
+        self.count(bytes.len() as u64);
+        section::open_piece(
+            &ciphers[slot],
+            self.place(block, slot),
+            lengths,
+            number,
+            &mut bytes,
+        )
+        .map_err(|error| locate(error, position))?;
+        Ok(bytes)
+    }
+
+    fn place(&self, block: &BlockRef, slot: usize) -> Place {
+        Place {
+            segment: self.header.segment,
+            number: block.header.number,
+            slot,
+        }
     }
 
     /// Everything that touches a window of packet time, in the order of capture. `groups` says which
@@ -360,11 +442,7 @@ impl SegmentReader {
         cipher: &BlockCipher,
         extra: &[u8],
     ) -> Result<(), TraceError> {
-        let place = Place {
-            segment: self.header.segment,
-            number: block.header.number,
-            slot,
-        };
+        let place = self.place(block, slot);
         let position = block.position + block.header.section_range(slot).start;
         sections
             .open(block, place, cipher, extra)
@@ -444,32 +522,6 @@ impl SegmentReader {
             blocks,
         })
     }
-}
-
-fn find_footer(
-    file: &File,
-    length: u64,
-    blocks_start: u64,
-    header: &SegmentHeader,
-) -> Result<Option<(SegmentFooter, u64)>, TraceError> {
-    let Some(tail_start) = length.checked_sub(TAIL_BYTES as u64) else {
-        return Ok(None);
-    };
-    let tail = scan::read_range(file, tail_start, TAIL_BYTES)?;
-    let tail: &[u8; TAIL_BYTES] = tail
-        .as_slice()
-        .try_into()
-        .expect("read_range gives the length asked for");
-    let Some(position) = FOOTER
-        .length_from_tail(tail)
-        .and_then(|bytes| length.checked_sub(bytes))
-    else {
-        return Ok(None);
-    };
-    if position < blocks_start {
-        return Ok(None);
-    }
-    Ok(scan::footer_at(file, position, length, header)?.map(|footer| (footer, position)))
 }
 
 /// Puts the position in the file into an error found within a section.

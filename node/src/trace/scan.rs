@@ -10,11 +10,13 @@ use como_keys::digest::{Hasher, blake3};
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader};
 use super::error::TraceError;
 use super::footer::SegmentFooter;
-use super::frame::{FOOTER, HEADER};
+use super::frame::{FOOTER, HEADER, TAIL_BYTES};
 use super::header::{MAX_HEADER_BYTES, SegmentHeader};
 
 /// Bytes of a header frame with three wrapped keys, and room; a longer one is read with a second call.
 const USUAL_HEADER_BYTES: usize = 8 << 10;
+/// Bytes of a footer frame, and room; the same.
+const USUAL_FOOTER_BYTES: u64 = 1 << 10;
 /// Bytes read at once while looking for the next block after damage.
 const SEARCH_BYTES: usize = 1 << 20;
 
@@ -56,7 +58,11 @@ pub struct ScanReport {
 /// Checks header, every block and the footer of a segment, without any key.
 pub fn scan(file: &File) -> Result<ScanReport, TraceError> {
     let length = file.metadata()?.len();
-    let (header, header_bytes) = read_header(file)?;
+    let HeaderRead {
+        header,
+        bytes: header_bytes,
+        ..
+    } = read_header(file, None)?;
     let mut report = ScanReport {
         header,
         header_bytes,
@@ -79,7 +85,7 @@ pub fn scan(file: &File) -> Result<ScanReport, TraceError> {
             Err(TraceError::Io(error)) => return Err(error.into()),
             Err(block_error) => {
                 report.tail = match footer_at(file, report.end, length, &report.header) {
-                    Ok(Some(footer))
+                    Ok(Some((footer, _)))
                         if footer.blocks == report.blocks && footer.blocks_hash == hasher.finish() =>
                     {
                         ScanEnd::Sealed(Box::new(footer))
@@ -108,39 +114,87 @@ pub fn scan(file: &File) -> Result<ScanReport, TraceError> {
     Ok(report)
 }
 
-/// The header of a segment, its self-signature checked, and its length.
-pub(super) fn read_header(file: &File) -> Result<(SegmentHeader, u64), TraceError> {
+/// A header as it was read.
+pub(super) struct HeaderRead {
+    pub header: SegmentHeader,
+    /// Bytes of its frame.
+    pub bytes: u64,
+    /// Digest of its frame.
+    pub digest: [u8; 32],
+}
+
+/// The header of a segment, its self-signature checked; `vouched`: the digest of the one that somebody checked already.
+pub(super) fn read_header(file: &File, vouched: Option<&[u8; 32]>) -> Result<HeaderRead, TraceError> {
     let mut bytes = read_up_to(file, 0, USUAL_HEADER_BYTES)?;
     if !HEADER.is_whole(&bytes) {
         bytes = read_up_to(file, 0, MAX_HEADER_BYTES)?;
     }
-    let (header, length) = SegmentHeader::decode(&bytes)?;
-    Ok((header, length as u64))
+    let (header, frame) = SegmentHeader::decode_vouched(&bytes, vouched)?;
+    Ok(HeaderRead {
+        header,
+        bytes: frame.bytes as u64,
+        digest: frame.digest,
+    })
 }
 
-/// The footer frame at `position`, if one starts there; it must end the file.
+/// The footer frame at `position`, with its digest, if one starts there; it must end the file.
 pub(super) fn footer_at(
     file: &File,
     position: u64,
     length: u64,
     header: &SegmentHeader,
-) -> Result<Option<SegmentFooter>, TraceError> {
+) -> Result<Option<(SegmentFooter, [u8; 32])>, TraceError> {
     if !read_up_to(file, position, FOOTER.magic.len())?.starts_with(&FOOTER.magic) {
         return Ok(None);
     }
-    let bytes = read_up_to(
-        file,
-        position,
-        (length - position).min(2 * como_capnp::MAX_MESSAGE_BYTES as u64) as usize,
-    )?;
-    if FOOTER.read(&bytes, position)?.bytes as u64 != length - position {
+    let rest = (length - position).min(2 * como_capnp::MAX_MESSAGE_BYTES as u64);
+    let bytes = read_up_to(file, position, rest as usize)?;
+    footer_in(&bytes, position, length, header, None)
+}
+
+/// The same, of the bytes from `position` on.
+fn footer_in(
+    bytes: &[u8],
+    position: u64,
+    length: u64,
+    header: &SegmentHeader,
+    vouched: Option<&[u8; 32]>,
+) -> Result<Option<(SegmentFooter, [u8; 32])>, TraceError> {
+    if !bytes.starts_with(&FOOTER.magic) {
+        return Ok(None);
+    }
+    if FOOTER.read(bytes, position)?.bytes as u64 != length - position {
         return Err(TraceError::damaged(position, "bytes follow the footer"));
     }
-    let footer = SegmentFooter::decode(&bytes, position, &header.certificate.key)?;
+    let (footer, digest) = SegmentFooter::decode(bytes, position, &header.certificate.key, vouched)?;
     if footer.segment != header.segment {
         return Err(TraceError::damaged(position, "the footer is of another segment"));
     }
-    Ok(Some(footer))
+    Ok(Some((footer, digest)))
+}
+
+/// The footer that ends a file whose blocks begin at `blocks_start`, if one does: with its digest, and where it starts.
+pub(super) fn find_footer(
+    file: &File,
+    length: u64,
+    blocks_start: u64,
+    header: &SegmentHeader,
+    vouched: Option<&[u8; 32]>,
+) -> Result<Option<(SegmentFooter, [u8; 32], u64)>, TraceError> {
+    let start = length.saturating_sub(USUAL_FOOTER_BYTES).max(blocks_start);
+    let end = read_range(file, start, length.saturating_sub(start) as usize)?;
+    let position = end
+        .last_chunk::<TAIL_BYTES>()
+        .and_then(|tail| FOOTER.length_from_tail(tail))
+        .and_then(|bytes| length.checked_sub(bytes));
+    let Some(position) = position.filter(|position| *position >= blocks_start) else {
+        return Ok(None);
+    };
+    let found = match position.checked_sub(start) {
+        Some(at) => footer_in(&end[at as usize..], position, length, header, vouched)?,
+        None => footer_at(file, position, length, header)?,
+    };
+    Ok(found.map(|(footer, digest)| (footer, digest, position)))
 }
 
 /// The header of the block at `position`, whose sections are not looked at.

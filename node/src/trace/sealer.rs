@@ -12,7 +12,7 @@ use super::footer::{EndReason, IndexPlace, SegmentFooter};
 use super::gap::Gap;
 use super::groups::{self, ColumnGroup, NS_PER_MS};
 use super::header::{Predecessor, SegmentHeader};
-use super::index::{self, BlockFlows, BlockTable, BlockTableEntry, Bloom, INDEX_SLOTS, PartBuilder};
+use super::index::{self, BlockFlows, BlockTable, BlockTableEntry, Bloom, PartBuilder};
 use super::keys::{Ciphers, EpochKeys, Retain, RunKey, SegmentKeys};
 use super::section::{self, Place, SealScratch};
 use super::templates::FrameTemplates;
@@ -236,16 +236,18 @@ impl LedgerStart {
     pub fn open(mut self, predecessor: Option<Predecessor>) -> (Vec<u8>, SegmentLedger) {
         self.header.predecessor = predecessor;
         let frame = self.header.encode(&self.run);
+        let ciphers = Ciphers::new(&self.keys.read_keys());
+        let filter_key = ciphers.filter_key.expect("a ledger has A's keys");
         let ledger = SegmentLedger {
             segment: self.header.segment,
             run: self.run,
-            ciphers: Ciphers::new(&self.keys.read_keys()),
+            ciphers,
             position: frame.len() as u64,
             hasher: Hasher::new(),
             source: self.header.source,
             table: BlockTable::default(),
             part: PartBuilder::new(0),
-            filter: Bloom::of_segment(),
+            filter: Bloom::of_segment(filter_key),
             opaque: Vec::new(),
             index: IndexPlace::default(),
             section_bytes: [0; 3],
@@ -466,7 +468,9 @@ impl SegmentLedger {
         if last {
             plain[index::SLOT_TABLE] = self.table.encode();
             self.filter.fold();
-            plain[index::SLOT_FILTER] = index::encode_segment(&self.filter, &self.opaque);
+            if !self.opaque.is_empty() {
+                plain[index::SLOT_OPAQUE] = index::encode_opaque(&self.opaque);
+            }
         }
         let ciphers = self.ciphers.index.as_ref().expect("a ledger has A's keys");
         let place = |slot| Place {
@@ -487,7 +491,7 @@ impl SegmentLedger {
         };
         let mut scratch = SealScratch::default();
         let mut behind = Vec::new();
-        for slot in index::SLOT_HEAD + 1..INDEX_SLOTS {
+        for slot in index::SLOT_HEAD + 1..index::SLOT_FILTER {
             if plain[slot].is_empty() {
                 continue; // A slot without bytes is absent.
             }
@@ -496,6 +500,12 @@ impl SegmentLedger {
                 section::append(&ciphers[slot], place(slot), &mut scratch, &mut behind, |_| {
                     Vec::new()
                 });
+        }
+        if last {
+            // In pieces: who looks for a flow opens those alone that would have it.
+            let (slot, bits) = (index::SLOT_FILTER, self.filter.to_bytes());
+            let (cipher, piece_bytes) = (&ciphers[slot], index::FILTER_PIECE_BYTES);
+            header.slots[slot] = section::append_pieces(cipher, place(slot), &bits, piece_bytes, &mut behind);
         }
         // The head comes first and is sealed last, as the entry of a block of packets.
         let mut bytes = vec![0; BLOCK_HEADER_BYTES];

@@ -4,6 +4,8 @@
 //! Associated data: format version, segment id, block number, slot, plain length with the raw bit. A
 //! section therefore opens nowhere but in its own place.
 
+use std::ops::Range;
+
 use como_keys::aead::{BlockCipher, TAG_BYTES};
 use lz4_flex::block::CompressTable;
 
@@ -99,6 +101,60 @@ pub(super) fn append(
     slot
 }
 
+/// Seals a section piece by piece, uncompressed, and appends it to `out`: each piece of `piece_bytes` opens alone. The
+/// cipher must be that of one such section of one segment: numbers of pieces are the nonces.
+pub(super) fn append_pieces(
+    cipher: &BlockCipher,
+    place: Place,
+    plain: &[u8],
+    piece_bytes: usize,
+    out: &mut Vec<u8>,
+) -> Slot {
+    let before = out.len();
+    let length = plain.len() as u32 | RAW_BIT;
+    for (number, piece) in plain.chunks(piece_bytes).enumerate() {
+        let start = out.len();
+        out.extend_from_slice(piece);
+        let associated = place.associated_data(length, &piece_data(number));
+        let tag = cipher.seal_detached(number as u64, false, &associated, &mut out[start..]);
+        out.extend_from_slice(&tag);
+    }
+    Slot {
+        sealed: (out.len() - before) as u32,
+        plain: length,
+    }
+}
+
+/// Where a piece of a section that [`append_pieces`] sealed lies within it, sealed.
+pub(super) fn piece_range(slot: Slot, piece_bytes: usize, number: usize) -> Result<Range<u64>, TraceError> {
+    let plain = raw_bytes(slot)?;
+    let pieces = plain.div_ceil(piece_bytes);
+    if plain > MAX_BLOCK_BYTES || slot.sealed as usize != plain + pieces * TAG_BYTES || number >= pieces {
+        return Err(LENGTH);
+    }
+    let start = number * (piece_bytes + TAG_BYTES);
+    let length = piece_bytes.min(plain - number * piece_bytes) + TAG_BYTES;
+    Ok(start as u64..(start + length) as u64)
+}
+
+/// Opens a piece.
+pub(super) fn open_piece(
+    cipher: &BlockCipher,
+    place: Place,
+    slot: Slot,
+    number: usize,
+    sealed: &mut Vec<u8>,
+) -> Result<(), TraceError> {
+    let associated = place.associated_data(slot.plain, &piece_data(number));
+    cipher
+        .open(number as u64, false, &associated, sealed)
+        .map_err(|_| CHANGED)
+}
+
+fn piece_data(number: usize) -> [u8; 4] {
+    (number as u32).to_le_bytes()
+}
+
 /// Seals a section of its own, outside of a block. `extra` is further associated data.
 #[cfg(test)]
 pub(super) fn seal(cipher: &BlockCipher, place: Place, plain: Vec<u8>, extra: &[u8]) -> (Vec<u8>, Slot) {
@@ -115,6 +171,10 @@ const LENGTH: TraceError = TraceError::Damaged {
     position: 0,
     what: "a section's length does not fit its contents",
 };
+const CHANGED: TraceError = TraceError::Damaged {
+    position: 0,
+    what: "a section does not open: changed bytes, or a key of another segment",
+};
 
 /// Opens a section in place; gives the bytes of its text, which [`unpack`] takes where [`plain_bytes`] tells a length.
 /// `extra` is further associated data.
@@ -125,10 +185,6 @@ pub(super) fn open(
     sealed: &mut [u8],
     extra: &[u8],
 ) -> Result<usize, TraceError> {
-    const CHANGED: TraceError = TraceError::Damaged {
-        position: 0,
-        what: "a section does not open: changed bytes, or a key of another segment",
-    };
     let plain_bytes = (slot.plain & !RAW_BIT) as usize;
     if plain_bytes > MAX_BLOCK_BYTES {
         return Err(LENGTH);
@@ -147,6 +203,14 @@ pub(super) fn open(
 /// How long a section is when it is unpacked; `None`: it was stored as it is.
 pub(super) fn plain_bytes(slot: Slot) -> Option<usize> {
     (slot.plain & RAW_BIT == 0).then_some(slot.plain as usize)
+}
+
+/// How long a section is that was stored as it is; refused where it was compressed.
+pub(super) fn raw_bytes(slot: Slot) -> Result<usize, TraceError> {
+    match slot.plain & RAW_BIT {
+        0 => Err(LENGTH),
+        _ => Ok((slot.plain & !RAW_BIT) as usize),
+    }
 }
 
 /// Undoes the compression; the result has exactly the length of `plain`.
@@ -204,6 +268,33 @@ mod tests {
             for (place, extra) in [(place(4, 2), b"x"), (place(3, 1), b"x"), (place(3, 2), b"y")] {
                 prop_assert!(opened(&cipher, place, slot, &bytes, extra).is_err());
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn each_piece_opens_alone_in_its_place_and_no_bit_may_flip(plain in prop::collection::vec(any::<u8>(), 1..300), bit: prop::sample::Index) {
+            const PIECE: usize = 32;
+            let cipher = DataKey::generate().cipher();
+            let mut out = Vec::new();
+            let slot = append_pieces(&cipher, place(3, 7), &plain, PIECE, &mut out);
+            let piece = |number| out[{
+                let range = piece_range(slot, PIECE, number).unwrap();
+                range.start as usize..range.end as usize
+            }].to_vec();
+            for (number, expected) in plain.chunks(PIECE).enumerate() {
+                let mut bytes = piece(number);
+                open_piece(&cipher, place(3, 7), slot, number, &mut bytes).unwrap();
+                prop_assert_eq!(&bytes, expected);
+                let mut bad = piece(number);
+                let bit = bit.index(bad.len() * 8);
+                bad[bit / 8] ^= 1 << (bit % 8);
+                prop_assert!(open_piece(&cipher, place(3, 7), slot, number, &mut bad).is_err());
+                for (place, other) in [(place(3, 7), number + 1), (place(4, 7), number), (place(3, 6), number)] {
+                    prop_assert!(open_piece(&cipher, place, slot, other, &mut piece(number)).is_err());
+                }
+            }
+            prop_assert!(piece_range(slot, PIECE, plain.len().div_ceil(PIECE)).is_err());
         }
     }
 

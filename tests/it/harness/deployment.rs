@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output as Ended, Stdio};
+use std::process::{Child, Command, Output as Ended, Stdio};
 
 use como_tests::generate::Traffic;
 use como_tests::site::{self, Site, free_port};
@@ -176,12 +176,17 @@ impl Deployment {
 
     /// A command of `como-node`, as given.
     pub fn admin(&self, args: &[&str]) -> Ended {
-        done(self.site.command())
+        self.admin_command(args).output().expect("como-node starts")
+    }
+
+    /// The same, to be started.
+    pub fn admin_command(&self, args: &[&str]) -> Command {
+        let mut command = done(self.site.command());
+        command
             .args(args)
             .current_dir(self.folder.path())
-            .stdin(Stdio::null())
-            .output()
-            .expect("como-node starts")
+            .stdin(Stdio::null());
+        command
     }
 
     /// A command of `como-node` on this node, which must succeed; a running node is told.

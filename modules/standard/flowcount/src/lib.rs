@@ -60,7 +60,7 @@ impl Module for FlowCount {
     fn store(&mut self, rows: &mut Rows<'_>) {
         let flows = (self.flows.estimate() + 0.5) as u64;
         rows.push(&[flows.into()]);
-        self.flows = HyperLogLog::EMPTY;
+        self.flows.clear();
     }
 }
 como_kit::export!(FlowCount);

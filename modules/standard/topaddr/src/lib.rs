@@ -12,7 +12,7 @@
 
 use core::cmp::Reverse;
 
-use como_kit::hash::Zeroed;
+use como_kit::hash::{Key, Zeroed};
 use como_kit::prelude::*;
 use como_kit::sketch::{TopK, Tracked};
 use como_kit::table::HashTable;
@@ -55,7 +55,37 @@ pub struct TopAddr {
     rest_error: u64,
 }
 
+/// Packets between the same two addresses, one after the other, in whichever direction: looked up once.
+struct Train {
+    ends: [[u64; 2]; 2],
+    packets: u64,
+    bytes: u64,
+}
+
+impl Train {
+    /// Whether a packet belongs to it. The second words differ most.
+    #[inline(always)]
+    fn has(&self, source: [u64; 2], destination: [u64; 2]) -> bool {
+        let [low, high] = self.ends;
+        let are = |a: [u64; 2], b: [u64; 2]| {
+            a[1] == source[1] && b[1] == destination[1] && a[0] == source[0] && b[0] == destination[0]
+        };
+        are(low, high) || are(high, low)
+    }
+}
+
 impl TopAddr {
+    /// A train counts at both its ends; once, where they are equal.
+    #[inline(always)]
+    fn count_train(&mut self, train: &Train) {
+        let [one, other] = train.ends;
+        self.count(one, train.packets, train.bytes);
+        if !one.is(&other) {
+            self.count(other, train.packets, train.bytes);
+        }
+    }
+
+    #[inline(always)]
     fn count(&mut self, address: [u64; 2], packets: u64, bytes: u64) {
         match self.exact.entry(address) {
             Some(sum) => {
@@ -93,13 +123,24 @@ impl Module for TopAddr {
     fn update(&mut self, batch: &Batch<'_>) {
         let sizes = batch.column(WIRE_LEN).zip(batch.column(WEIGHT));
         let addresses = batch.address_words(SRC).zip(batch.address_words(DST));
-        for ((bytes, weight), (source, destination)) in sizes.zip(addresses) {
-            let (packets, bytes) = (u64::from(weight), u64::from(weight) * u64::from(bytes));
-            self.count(source, packets, bytes);
-            if destination != source {
-                self.count(destination, packets, bytes);
+        let mut packets = sizes
+            .zip(addresses)
+            .map(|((bytes, weight), (source, destination))| Train {
+                ends: [source, destination],
+                packets: u64::from(weight),
+                bytes: u64::from(weight) * u64::from(bytes),
+            });
+        let Some(mut train) = packets.next() else { return };
+        for packet in packets {
+            if train.has(packet.ends[0], packet.ends[1]) {
+                train.packets += packet.packets;
+                train.bytes += packet.bytes;
+            } else {
+                self.count_train(&train);
+                train = packet;
             }
         }
+        self.count_train(&train);
     }
 
     /// Most bytes first; where they are equal, the smaller address.

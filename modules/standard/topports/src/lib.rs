@@ -5,8 +5,8 @@
 use como_kit::prelude::*;
 
 const PORTS: usize = 1 << 16;
-/// Neighbouring ports that are looked at together.
-const STRETCH: usize = 64;
+/// Ports of a word of the bitmap.
+const WORD_PORTS: usize = 64;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// Bit of `fragment`: the packet has no transport header.
@@ -33,27 +33,45 @@ pub struct TopPorts {
     /// A packet came.
     busy: bool,
     /// TCP, then UDP.
-    tables: [[Counter; PORTS]; 2],
+    tables: [Table; 2],
+}
+
+/// The ports of one protocol.
+struct Table {
+    counters: [Counter; PORTS],
+    /// A bit for each port that a packet came for: what is done once an interval depends on those, and hardly on how many
+    /// ports there are.
+    used: [u64; PORTS / WORD_PORTS],
 }
 
 const ZERO: Counter = Counter { packets: 0, bytes: 0 };
 
-/// Hands over every counter that is not zero, by ascending port, and clears it. Most stretches of ports are idle: to see
-/// that is all that is charged for them.
-fn drain(table: &mut [Counter; PORTS], mut with: impl FnMut(u16, Counter)) {
-    for (number, stretch) in table.as_chunks_mut::<STRETCH>().0.iter_mut().enumerate() {
-        if stretch.iter().fold(0, |any, counter| any | counter.packets) != 0 {
-            drain_stretch((number * STRETCH) as u16, stretch, &mut with);
-        }
-    }
-}
+impl Table {
+    const EMPTY: Self = Self {
+        counters: [ZERO; PORTS],
+        used: [0; PORTS / WORD_PORTS],
+    };
 
-#[inline(never)]
-fn drain_stretch(first: u16, stretch: &mut [Counter; STRETCH], with: &mut impl FnMut(u16, Counter)) {
-    for (port, counter) in (first..=u16::MAX).zip(stretch) {
-        if counter.packets > 0 {
-            with(port, *counter);
-            *counter = ZERO;
+    #[inline(always)]
+    fn count(&mut self, port: u16, packets: u64, bytes: u64) {
+        let at = usize::from(port);
+        let counter = &mut self.counters[at];
+        if counter.packets == 0 {
+            self.used[at / WORD_PORTS] |= 1 << (at % WORD_PORTS);
+        }
+        counter.packets += packets;
+        counter.bytes += bytes;
+    }
+
+    /// Hands over every counter that was used, by ascending port, and clears it.
+    fn drain(&mut self, mut with: impl FnMut(u16, Counter)) {
+        for (number, word) in self.used.iter_mut().enumerate() {
+            let mut left = core::mem::take(word);
+            while left != 0 {
+                let port = number * WORD_PORTS + left.trailing_zeros() as usize;
+                left &= left - 1;
+                with(port as u16, core::mem::replace(&mut self.counters[port], ZERO));
+            }
         }
     }
 }
@@ -72,7 +90,7 @@ impl Module for TopPorts {
     const INITIAL: Self = Self {
         k: 0,
         busy: false,
-        tables: [[ZERO; PORTS]; 2],
+        tables: [Table::EMPTY; 2],
     };
 
     fn init(&mut self, args: &Args<'_>) -> Result<(), i32> {
@@ -94,14 +112,9 @@ impl Module for TopPorts {
                 _ => continue,
             };
             let (packets, bytes) = (u64::from(weight), u64::from(weight) * u64::from(bytes));
-            let mut count = |port: u16| {
-                let counter = &mut table[usize::from(port)];
-                counter.packets += packets;
-                counter.bytes += bytes;
-            };
-            count(source);
+            table.count(source, packets, bytes);
             if destination != source {
-                count(destination);
+                table.count(destination, packets, bytes);
             }
         }
     }
@@ -113,7 +126,7 @@ impl Module for TopPorts {
         }
         let mut best = Best::<_, Entry, K_MAX>::of(self.k);
         for (protocol, table) in [TCP, UDP].into_iter().zip(&mut self.tables) {
-            drain(table, |port, counter| {
+            table.drain(|port, counter| {
                 let entry = Entry {
                     protocol,
                     port,

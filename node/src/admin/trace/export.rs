@@ -1,8 +1,9 @@
-//! `como-node trace export`: packets of the past for the operator, in a capture file or pipe. The policy decides,
-//! and the audit log has the access before the first packet is read. Must never open a section that the level
-//! does not include, nor leave half a file.
+//! `como-node trace export`: packets of the past for the operator, in a capture file or pipe. The policy decides before
+//! anything is read, and the access is on record before the first packet goes out. Must never open a section that the
+//! level does not include, nor leave half a file.
 
 mod output;
+mod pace;
 mod reading;
 mod sources;
 
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use como_anonymize::filter::Filter;
 use como_policies::{
@@ -24,11 +26,13 @@ use crate::admin::{AdminError, AdminNode};
 use crate::retrieval::{self, Merge};
 use crate::trace::TraceError;
 use output::Output;
+use pace::Pace;
 use reading::{Part, Reading, Records};
 use sources::Source;
 
-/// Parts that may wait to be written, beyond those that workers hold.
-const MAX_WAITING_PARTS: usize = 16;
+/// Parts that may wait to be written, beyond those that workers hold, each of some 300 KiB: as many as are read while the
+/// record of the access goes to the disk.
+const MAX_WAITING_PARTS: usize = 64;
 
 /// A kind of capture file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,6 +64,8 @@ struct Told {
     denied: u64,
     /// Packets that came too late for their place.
     late: u64,
+    /// For how long its threads waited because capture was under pressure.
+    paused: Duration,
     /// Gaps by cause: their number, and the packets in them where known.
     gaps: BTreeMap<String, (u64, u64)>,
 }
@@ -75,14 +81,15 @@ impl Export {
         }
         let filter = self.filter()?;
         let mut told = Told::default();
-        let mut sources = sources::of(node, self.level, &mut told)?;
+        let pace = Pace::default();
+        let mut sources = sources::of(node, self.level, &pace, &mut told)?;
         let window = self.window(&sources)?;
         sources.retain(|source| source.range.overlaps(window));
         one_epoch(filter.as_ref(), self.level, &sources)?;
         let output = Output::create(&self.output, self.force, self.format())?;
-        self.decide(node, window, sources.iter().map(|s| s.bytes).sum())?;
-        let reading = Reading::new(node, sources, window, self.level, filter, output.encoder());
-        self.write(&reading, output, &mut told)?;
+        let access = self.decide(node, window, sources.iter().map(|s| s.bytes).sum())?;
+        let reading = Reading::new(node, sources, pace, window, self.level, filter, output.encoder());
+        self.write(&reading, output, &mut told, || node.record(access))?;
         eprintln!("{}", told.text(self, window));
         Ok(())
     }
@@ -128,8 +135,9 @@ impl Export {
         Ok(window.snap(self.level))
     }
 
-    /// Asks the policy as it would be asked for anybody, and puts the access on record.
-    fn decide(&self, node: &AdminNode, window: Window, bytes: u64) -> Result<(), AdminError> {
+    /// Asks the policy as it would be asked for anybody. What it denies goes on record at once, what it allows gives the
+    /// record that must be made before a packet goes out.
+    fn decide(&self, node: &AdminNode, window: Window, bytes: u64) -> Result<AdminEvent, AdminError> {
         let policy = match &node.config.policy.file {
             Some(file) => PolicyEngine::from_file(node.config.node.mode, file)?,
             None => PolicyEngine::builtin(node.config.node.mode)?,
@@ -162,7 +170,7 @@ impl Export {
         } else {
             "filtered"
         };
-        node.record(AdminEvent::new(
+        let access = AdminEvent::new(
             "trace export",
             self.level.name(),
             "",
@@ -171,24 +179,39 @@ impl Export {
                 shown(window.from_ns),
                 shown(window.to_ns)
             ),
-        ))?;
+        );
         match decision {
-            Decision::Allow { .. } => Ok(()),
-            Decision::Deny { rule, .. } => Err(AdminError::refused(
-                format!("the policy refuses: {rule}"),
-                "ask for a lower level, or change the policy set in [policy]",
-            )),
+            Decision::Allow { .. } => Ok(access),
+            Decision::Deny { rule, .. } => {
+                node.record(access)?;
+                Err(AdminError::refused(
+                    format!("the policy refuses: {rule}"),
+                    "ask for a lower level, or change the policy set in [policy]",
+                ))
+            }
         }
     }
 
-    fn write(&self, reading: &Reading, mut output: Output, told: &mut Told) -> Result<(), AdminError> {
+    /// `on_record` is what must have happened before anything is written; blocks are read and opened meanwhile.
+    fn write(
+        &self,
+        reading: &Reading,
+        mut output: Output,
+        told: &mut Told,
+        on_record: impl FnOnce() -> Result<(), AdminError>,
+    ) -> Result<(), AdminError> {
         let bytes = reading.sources.iter().map(|source| source.bytes).sum();
         let bar = progress_bar(bytes, "exporting");
         let (parts, queue) = sync_channel(MAX_WAITING_PARTS);
+        let (ends, ended) = sync_channel::<()>(0);
         let mut merge = Merge::default();
         let mut ready = Vec::new();
         std::thread::scope(|scope| {
+            let _ends = ends;
+            reading.pace.hear(&reading.layout);
+            scope.spawn(move || reading.pace.listen(&reading.layout, &ended));
             scope.spawn(move || retrieval::retrieve(reading, &reading.sources, &parts));
+            on_record()?;
             for part in queue {
                 let part = part.recv().map_err(|_| broken("a worker thread failed"))?;
                 bar.inc(part.bytes);
@@ -203,6 +226,7 @@ impl Export {
             put(&mut output, reading, &mut ready, told)
         })?;
         told.late = merge.late();
+        told.paused = reading.pace.paused();
         bar.finish_and_clear();
         output.finish()
     }
@@ -279,6 +303,12 @@ impl Told {
         }
         if self.late > 0 {
             text += &format!("; {} of them late, and not in the order of time", self.late);
+        }
+        if !self.paused.is_zero() {
+            text += &format!(
+                "\nwaited {:.1} s, all threads together, while capture was under pressure",
+                self.paused.as_secs_f64()
+            );
         }
         for (cause, (gaps, lost)) in &self.gaps {
             text += &format!("\nmissing: {gaps} x {cause}, {lost} packets known to be lost");

@@ -55,6 +55,7 @@ impl PartBuilder {
                 Some(at) => *at,
                 None => {
                     segment.insert_ends(&flow.ends);
+                    segment.insert_ports(&flow.ends, &flow.ports);
                     if self.flows.len() >= MAX_PART_FLOWS {
                         self.overflow(&mut zone, &flow.ends);
                         continue;

@@ -6,7 +6,7 @@ use como_anonymize::Columns;
 use como_anonymize::bitmap::Bitmap;
 use como_anonymize::filter::{Fact, Filter};
 
-use super::bloom::Bloom;
+use super::bloom::{Bloom, Item};
 use super::flow::{DOWN, ETHERTYPE_ARP, NOT_FIRST_FRAGMENT, UP};
 use super::part::{DictionaryFlow, Head};
 use super::table::MAX_TABLE_ENTRIES;
@@ -14,20 +14,17 @@ use super::{SLOT_ADDRESSES, SLOT_FLOWS, SLOT_HEAD, SLOT_OVERFLOW, SLOT_POSTINGS}
 use crate::trace::TraceError;
 use crate::trace::codec::{Reader, put_column, put_u32};
 
-/// The filter of a whole segment, and the numbers of its blocks of which the levels above `anonymized` see more than
-/// the index does.
-pub(in crate::trace) fn encode_segment(flows: &Bloom, opaque: &[u32]) -> Vec<u8> {
+/// The numbers of a segment's blocks of which the levels above `anonymized` see more than the index does.
+pub(in crate::trace) fn encode_opaque(opaque: &[u32]) -> Vec<u8> {
     let mut out = Vec::new();
-    flows.encode(&mut out);
     put_u32(&mut out, opaque.len() as u32);
     put_column(&mut out, opaque);
     out
 }
 
-/// Reads what [`encode_segment`] wrote; the numbers come in order.
-pub(in crate::trace) fn decode_segment(plain: &[u8]) -> Result<(Bloom, Vec<u32>), TraceError> {
+/// Reads what [`encode_opaque`] wrote; the numbers come in order.
+pub(in crate::trace) fn decode_opaque(plain: &[u8]) -> Result<Vec<u32>, TraceError> {
     let mut input = Reader(plain);
-    let flows = Bloom::decode(&mut input)?;
     let count = input.u32()? as usize;
     if count > MAX_TABLE_ENTRIES {
         return Err(TraceError::damaged(0, "more blocks than a segment may have"));
@@ -35,12 +32,15 @@ pub(in crate::trace) fn decode_segment(plain: &[u8]) -> Result<(Bloom, Vec<u32>)
     let mut opaque: Vec<u32> = input.column(count)?;
     input.end()?;
     opaque.sort_unstable();
-    Ok((flows, opaque))
+    Ok(opaque)
 }
 
-/// Whether any flow of a segment may pass.
-pub(in crate::trace) fn segment_may_pass(segment: &Bloom, filter: &Filter) -> bool {
-    filter.may_pass(&|fact| bloom_may(segment, fact))
+/// Whether any flow may pass of which a filter has the ends, and no ports.
+fn ends_may_pass(flows: &Bloom, filter: &Filter) -> bool {
+    filter.may_pass(&|fact| match Item::of(fact) {
+        Some(Item::PairPort(..)) | None => true,
+        Some(item) => flows.may_have(item),
+    })
 }
 
 /// The blocks of a part that may hold a packet which passes a filter on the node's pseudonyms, counted from the first
@@ -62,7 +62,7 @@ pub(in crate::trace) fn candidates(
         let blocks = (0..head.zones.len()).filter(|block| head.zones[*block].has_overflow());
         blocks
             .zip(&filters)
-            .filter(|(_, flows)| segment_may_pass(flows, filter))
+            .filter(|(_, flows)| ends_may_pass(flows, filter))
             .for_each(|(block, _)| found.set(block));
     }
     let addresses = head.decode_addresses(&open(SLOT_ADDRESSES)?)?;
@@ -81,14 +81,6 @@ pub(in crate::trace) fn candidates(
     }
     found.and(&zones);
     Ok((head, found))
-}
-
-fn bloom_may(flows: &Bloom, fact: Fact) -> bool {
-    match fact {
-        Fact::Address { prefix, bits: 128 } => flows.may_have(&prefix.to_be_bytes()),
-        Fact::Pair(a, b) => flows.may_have_pair(&a, &b),
-        _ => true,
-    }
 }
 
 /// `addresses` are sorted: those under a prefix stand together.

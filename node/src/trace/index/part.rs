@@ -109,23 +109,18 @@ impl Head {
         let classes: Vec<u8> = input.column(self.flows)?;
         let directions: Vec<u8> = input.column(self.flows)?;
         input.end()?;
-        let mut id = 0u32;
-        (0..self.flows)
-            .map(|at| {
-                id = id.checked_add(low[at]).ok_or(OUTSIDE)?;
-                let ends = [id, high[at]];
-                if ends.iter().any(|end| *end as usize >= self.addresses) {
-                    return Err(OUTSIDE);
-                }
-                Ok(DictionaryFlow {
-                    ends,
-                    ports: [ports[0][at], ports[1][at]],
-                    protocol: protocols[at],
-                    class: Class(classes[at]),
-                    directions: directions[at],
-                })
-            })
-            .collect()
+        let low = running_sums(low).ok_or(OUTSIDE)?;
+        if low.iter().chain(&high).any(|end| *end as usize >= self.addresses) {
+            return Err(OUTSIDE);
+        }
+        let flow = |at: usize| DictionaryFlow {
+            ends: [low[at], high[at]],
+            ports: [ports[0][at], ports[1][at]],
+            protocol: protocols[at],
+            class: Class(classes[at]),
+            directions: directions[at],
+        };
+        Ok((0..self.flows).map(flow).collect())
     }
 
     /// Where each flow's blocks begin, and the blocks.
@@ -159,6 +154,16 @@ impl Head {
         input.end()?;
         Ok(filters)
     }
+}
+
+/// The numbers of a column of differences; `None` where they leave their range.
+fn running_sums(mut differences: Vec<u32>) -> Option<Vec<u32>> {
+    let mut number = 0u32;
+    for difference in &mut differences {
+        number = number.checked_add(*difference)?;
+        *difference = number;
+    }
+    Some(differences)
 }
 
 /// The values of a column of differences.

@@ -1,14 +1,16 @@
 //! The index of a sealed segment, read with its keys. Must never open a slot that the question does not need.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use como_anonymize::bitmap::Bitmap;
 use como_anonymize::filter::Filter;
 use como_keys::digest::blake3;
 
-use super::{BlockTable, SLOT_FILTER, SLOT_HEAD, SLOT_TABLE, narrow};
+use super::bloom::{Item, Pieces};
+use super::{BlockTable, SLOT_FILTER, SLOT_HEAD, SLOT_OPAQUE, SLOT_TABLE, narrow};
 use crate::trace::block::BlockKind;
-use crate::trace::{BlockRef, SegmentReader, TraceError};
+use crate::trace::{BlockRef, SegmentReader, TraceError, section};
 
 /// What the last index block of a segment tells of the whole.
 pub struct SegmentIndex<'a> {
@@ -66,12 +68,39 @@ impl SegmentIndex<'_> {
     /// all the same, because the level `above` sees more of their packets. `None`: flows may pass, and the parts of the
     /// index tell where.
     pub fn blocks_without_part(&self, filter: &Filter, above: bool) -> Result<Option<Vec<u32>>, TraceError> {
-        let plain = self.segment.open_index(&self.block, SLOT_FILTER)?;
-        let (flows, opaque) = narrow::decode_segment(&plain)?;
-        if narrow::segment_may_pass(&flows, filter) {
+        if self.may_pass(filter)? {
             return Ok(None);
         }
-        Ok(Some(if above { opaque } else { Vec::new() }))
+        if !above || self.block.header.slots[SLOT_OPAQUE].sealed == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let plain = self.segment.open_index(&self.block, SLOT_OPAQUE)?;
+        narrow::decode_opaque(&plain).map(Some)
+    }
+
+    /// Whether any flow of the segment may pass, as far as the filter of all flows tells.
+    fn may_pass(&self, filter: &Filter) -> Result<bool, TraceError> {
+        let slot = self.block.header.slots[SLOT_FILTER];
+        let key = self
+            .segment
+            .ciphers
+            .filter_key
+            .ok_or_else(|| self.segment.no_key("A"))?;
+        let pieces = Pieces::new(key, section::raw_bytes(slot)?)?;
+        let open = |piece| self.segment.open_piece(&self.block, SLOT_FILTER, piece);
+        // A piece that does not open rules nothing out, and is told.
+        let failed = Cell::new(None);
+        let may_pass = filter.may_pass(&|fact| match Item::of(fact) {
+            Some(item) => pieces.may_have(item, open).unwrap_or_else(|error| {
+                failed.set(Some(error));
+                true
+            }),
+            None => true,
+        });
+        match failed.take() {
+            Some(error) => Err(error),
+            None => Ok(may_pass),
+        }
     }
 
     /// The table of all blocks but the last, which is this one.

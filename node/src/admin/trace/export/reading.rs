@@ -11,8 +11,10 @@ use como_anonymize::{Anonymizer, View};
 use como_policies::{AccessLevel, Window};
 use como_savefile::{Encoder, WriteError};
 
+use super::pace::Pace;
 use super::sources::Source;
 use crate::admin::AdminNode;
+use crate::config::Layout;
 use crate::retrieval::plan::{Planned, Step};
 use crate::retrieval::{self, Retriever, Search, Timed};
 use crate::trace::{
@@ -36,6 +38,10 @@ pub(super) struct Reading {
     index_filters: BTreeMap<u32, Filter>,
     encoder: Encoder,
     spare: Mutex<Vec<Vec<u8>>>,
+    /// How fast it may be read.
+    pub pace: Pace,
+    /// Of the node, which may be running.
+    pub layout: Layout,
 }
 
 /// What a run of blocks gives.
@@ -63,6 +69,7 @@ impl Reading {
     pub fn new(
         node: &AdminNode,
         sources: Vec<Source>,
+        pace: Pace,
         window: Window,
         level: AccessLevel,
         filter: Option<Filter>,
@@ -86,6 +93,8 @@ impl Reading {
             index_filters,
             encoder,
             spare: Mutex::default(),
+            pace,
+            layout: node.layout.clone(),
         }
     }
 
@@ -168,12 +177,15 @@ impl Retriever for Reading {
                 out.part.records = Err(error);
                 return out.part;
             }
+            self.pace.settle();
         }
         out.part.records = Ok(out.records);
         out.part
     }
 
-    fn planned(&self) {}
+    fn planned(&self) {
+        self.pace.settle();
+    }
 
     fn ended(&self, _: &Source, _: &SegmentReader, _: u64) -> Option<Part> {
         None

@@ -10,6 +10,7 @@ use como_anonymize::Anonymizer;
 use como_keys::keyring::{Keyring, Section};
 use como_policies::{AccessLevel, Window};
 
+use super::pace::Pace;
 use super::{Told, first_line};
 use crate::admin::trace::folder;
 use crate::admin::{AdminError, AdminNode};
@@ -29,7 +30,12 @@ pub(super) struct Source {
 }
 
 /// All segments that the level's keys open, in order of time; those that they do not are told.
-pub(super) fn of(node: &AdminNode, level: AccessLevel, told: &mut Told) -> Result<Vec<Source>, AdminError> {
+pub(super) fn of(
+    node: &AdminNode,
+    level: AccessLevel,
+    pace: &Pace,
+    told: &mut Told,
+) -> Result<Vec<Source>, AdminError> {
     let mut maps = BTreeMap::new();
     let mut keyring = node.keyring.clone();
     let mut sources = Vec::new();
@@ -59,8 +65,15 @@ pub(super) fn of(node: &AdminNode, level: AccessLevel, told: &mut Told) -> Resul
                 continue;
             }
         };
-        let map = map(&mut maps, &mut keyring, reader.header().mapping_epoch);
-        let reader = reader.with_keys(&keys).with_audience(map);
+        // Only `headers` is shown with pseudonyms that are made here.
+        let map = match level {
+            AccessLevel::Headers => map(&mut maps, &mut keyring, reader.header().mapping_epoch),
+            _ => None,
+        };
+        let reader = reader
+            .with_keys(&keys)
+            .with_audience(map)
+            .counting(pace.read_bytes.clone());
         if let Some(range) = range(&reader) {
             sources.push(Source {
                 bytes: file.path.metadata().map_or(0, |about| about.len()),
