@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use como_modules::Manifest;
-use como_policies::AccessLevel;
 
 /// Longest line of the page's prose.
 const LINE_BYTES: usize = 150;
@@ -50,13 +49,6 @@ pub fn manifests() -> Vec<Manifest> {
         .collect();
     manifests.sort_by(|a, b| a.name.cmp(&b.name));
     manifests
-}
-
-/// Names of those that need no payload: whoever may have `anonymized` can run them, without an endorsement.
-pub fn without_payload() -> Vec<String> {
-    let manifests = manifests().into_iter();
-    let plain = manifests.filter(|m| m.level < AccessLevel::Payload);
-    plain.map(|m| m.name).collect()
 }
 
 /// docs/standard-modules.md, as `como-regenerate modules` writes it.

@@ -1,8 +1,12 @@
 //! Modules that run live: their records answer queries, and say what the past trace says.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use como_modules::Manifest;
+use como_policies::AccessLevel;
 use como_tests::generate::Traffic;
 use como_tests::standard;
 
@@ -12,17 +16,60 @@ use crate::harness::{Deployment, Node, Person, open_table};
 
 /// Generated traffic is ordinary: what these look for is not in it.
 const FIND_NOTHING: [&str; 2] = ["scanner-detector", "syn-flood"];
+/// Length of intervals of modules whose own are longer than a test, ms.
+const TEST_INTERVAL_MS: &str = "10000";
 
-fn replay(site: &mut Deployment, traffic: &Traffic) -> (Person, Node) {
-    let dev = site.developer("dev", "anonymized");
+fn replay(site: &mut Deployment, traffic: &Traffic, modules: &[Manifest]) -> (Person, Node) {
+    let dev = site.developer("dev", "payload");
     let ops = site.partner("ops", "anonymized", true);
-    let node = replay_for(site, traffic, |_| {
-        for module in standard::without_payload() {
-            dev.submit(&module).ok();
-            ops.como(&["module", "start", &module]).ok();
+    let folder = site.node_folder();
+    let node = site.start();
+    node.ingested();
+    for module in modules {
+        let name = module.name.as_str();
+        let submitted = match module.interval_ns > 10 * SECOND {
+            true => dev.submit_file(&with_short_intervals(&dev, module)),
+            false => dev.submit(name),
+        };
+        let submitted = submitted.ok().json();
+        if module.level == AccessLevel::Payload {
+            let hash = submitted["hash"].as_str().expect("a hash");
+            endorse(site, &folder, hash, module);
         }
-    });
+        node.until(&format!("{name} may start"), |_| {
+            ops.como(&["module", "start", name]).code == 0
+        });
+    }
+    let node = replay_on(site, traffic, node);
     (ops, node)
+}
+
+/// The same code with intervals that a test can wait for.
+fn with_short_intervals(dev: &Person, module: &Manifest) -> PathBuf {
+    let folder = dev.path(&format!("short-{}", module.name));
+    fs::create_dir(&folder).expect("a folder");
+    let text = fs::read_to_string(standard::folder(&module.name).join("module.toml")).expect("a manifest");
+    let own = format!("interval_ms = {}", module.interval_ns / 1_000_000);
+    let short = text.replacen(&own, &format!("interval_ms = {TEST_INTERVAL_MS}"), 1);
+    assert_ne!(short, text, "{own}");
+    fs::write(folder.join("module.toml"), short).expect("a manifest");
+    dev.sign_folder(&module.name, &folder)
+}
+
+/// What reads payload runs for somebody below it with the arguments that the operator endorsed: here, their defaults.
+fn endorse(site: &mut Deployment, folder: &Path, hash: &str, module: &Manifest) {
+    let level = module.output_level.to_string();
+    let folder = folder.display().to_string();
+    let mut words = vec!["endorse", hash, "--output-level", &level, "--name", &module.name];
+    let ranges: Vec<String> = module
+        .args
+        .iter()
+        .map(|arg| format!("{}={1}..{1}", arg.name, arg.default))
+        .collect();
+    words.extend(ranges.iter().flat_map(|range| ["--range", range]));
+    words.extend(["--node", &folder]);
+    let done = site.admin(&words);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// A node whose modules are wanted before it reads: then it gets `traffic`, as fast as it was recorded.
@@ -30,6 +77,10 @@ pub(super) fn replay_for(site: &mut Deployment, traffic: &Traffic, prepare: impl
     let node = site.start();
     node.ingested();
     prepare(&node);
+    replay_on(site, traffic, node)
+}
+
+fn replay_on(site: &mut Deployment, traffic: &Traffic, node: Node) -> Node {
     node.stop();
     let file = site.write_capture("replay.pcap", traffic);
     site.reconfigure(&format!("[source]\npath = {:?}\npaced = true", file));
@@ -49,16 +100,17 @@ pub(super) fn later(packets: usize, seconds: f64) -> Traffic {
 }
 
 #[test]
-fn records_of_the_live_stream_say_what_the_past_trace_says() {
+fn records_of_every_standard_module_say_what_the_past_trace_says() {
     let traffic = later(12_000, 22.0);
-    let mut site = Deployment::new().capture(500, 20);
-    let (ops, node) = replay(&mut site, &traffic);
+    let mut site = Deployment::new().capture(500, 20).retain("payload");
+    let modules = standard::manifests();
+    let (ops, node) = replay(&mut site, &traffic, &modules);
     node.ingested();
-    // Ten seconds, the longest interval of these modules, before the end: they were there by then, on any machine.
+    // Ten seconds, the longest interval of these modules here, before the end: they were there by then, on any machine.
     let end = traffic.start_ns + 20 * SECOND;
     let from = end - 10 * SECOND;
     let window = ["--from", &seconds(from), "--to", &seconds(end)];
-    for module in &standard::without_payload() {
+    for module in modules.iter().map(|module| &module.name) {
         let words = [&["--json", "query", module, "--explain"][..], &window].concat();
         node.until("records reach there", |_| {
             ops.como(&words).ok().json()["estimate"]["from_records"] == true
@@ -95,6 +147,12 @@ fn records_of_the_live_stream_say_what_the_past_trace_says() {
                 assert_eq!(combined[0].sum("packets"), live.sum("packets"));
             }
         }
+        if module == "pattern-search" {
+            assert!(
+                live.sum("packets") > 0,
+                "the pattern is in what ten hosts sent to ten"
+            );
+        }
         if module == "traffic" {
             let real = look_at(&traffic);
             let inside = real
@@ -111,7 +169,11 @@ fn records_of_the_live_stream_say_what_the_past_trace_says() {
 fn a_window_ahead_waits_runs_and_can_be_cancelled() {
     let traffic = later(4_000, 25.0);
     let mut site = Deployment::new().capture(500, 22);
-    let (ops, node) = replay(&mut site, &traffic);
+    let traffic_only: Vec<Manifest> = standard::manifests()
+        .into_iter()
+        .filter(|module| module.name == "traffic")
+        .collect();
+    let (ops, node) = replay(&mut site, &traffic, &traffic_only);
     node.until("packets come", |status| status["capture"]["packets"] != 0);
 
     // Far ahead: it waits until somebody does not want it any more.
