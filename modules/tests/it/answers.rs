@@ -46,6 +46,7 @@ fn interval(second: u64, values: &[u64], complete: bool) -> IntervalRows {
             columns: vec![ColumnData::U64(values.to_vec())],
         },
         complete,
+        sampled: 1,
         packets: 10,
         late_packets: 1,
         skipped_before: 0,

@@ -243,3 +243,34 @@ proptest! {
         prop_assert!(out.windows(2).all(|w| w[0].interval_end_ns == w[1].interval_start_ns));
     }
 }
+
+/// Views of ten packets a second, some of them samples: which interval each says to be of samples.
+#[test]
+fn an_interval_of_which_any_packet_stood_for_others_says_so_at_its_worst() {
+    let mut runner = IntervalRunner::new(counter(), Filter::any(), 0, u64::MAX);
+    let mut intervals = Vec::new();
+    let mut emit = |rows: IntervalRows| intervals.push((rows.interval_start_ns / SECOND_NS, rows.sampled));
+    let half = SECOND_NS / 2;
+    let views: [(u64, u64, u32, &[u64]); 7] = [
+        (0, half, 1, &[1, 2]),
+        // Over a border: of both intervals. One of which no packet was chosen counts too.
+        (half, SECOND_NS + half, 4, &[]),
+        (SECOND_NS + half, 2 * SECOND_NS, 8, &[SECOND_NS + half]),
+        (2 * SECOND_NS, 3 * SECOND_NS, 1, &[2 * SECOND_NS]),
+        // Late packets count in the interval that is open.
+        (SECOND_NS, SECOND_NS + 5, 16, &[SECOND_NS]),
+        (3 * SECOND_NS, 4 * SECOND_NS, 1, &[3 * SECOND_NS]),
+        (4 * SECOND_NS, 9 * SECOND_NS, 2, &[8 * SECOND_NS]),
+    ];
+    for (from, to, one_in, times) in views {
+        runner.sampled(from, to, one_in);
+        runner.push(&at(times), None, &mut emit).unwrap();
+    }
+    runner.finish(10 * SECOND_NS, &mut emit).unwrap();
+    let expected: Vec<(u64, u32)> = [4, 8, 16, 1, 2, 2, 2, 2, 2, 1]
+        .into_iter()
+        .enumerate()
+        .map(|(second, one_in)| (second as u64, one_in))
+        .collect();
+    assert_eq!(intervals, expected);
+}

@@ -39,6 +39,7 @@ mod modules;
 mod nonces;
 mod opened;
 mod pace;
+mod pieces;
 mod plan;
 mod reports;
 mod requests;
