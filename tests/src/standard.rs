@@ -24,7 +24,7 @@ What can be submitted to a node without writing a line: `make guests` compiles t
 - Memory is fixed. Where a table is full, what finds no place is counted in a row of its own (address `::`), so that sums stay right.
 - Counts are packets times their sampling weight; distinct numbers are of the packets seen, and sampling does not scale them.
 - The column `merge` says how rows of equal keys become one: over several intervals, or of several nodes. `max` of a distinct number is then a
-  lower bound.
+  lower bound. Lists of the largest (`topports`, `autofocus`) add up what they name: a lower bound too; `topaddr` tells its error, `topas` is exact, `flowcount` unites.
 - Every module is tested in the sandbox, at its level, against plain reading of generated packets and against tshark on real captures
   (`modules/tests/it/oracle`).
 - What reads payload and puts out a lower level works only where the operator endorsed its hash and ranges of its arguments:

@@ -43,7 +43,7 @@ impl Live {
     /// Admits and starts a module that the supervisor has verified; an error is told to the developer.
     pub fn start(run: wire::module_run::Reader<'_>) -> Result<Self, String> {
         let (admitted, arguments) = admit(run)?;
-        let instance = admitted.instantiate(&arguments).map_err(|e| e.to_string())?;
+        let instance = admitted.recorder(&arguments).map_err(|e| e.to_string())?;
         let to_ns = if run.get_to_ns() == 0 {
             u64::MAX
         } else {

@@ -43,7 +43,7 @@ impl Pieces {
     /// What follows belongs to this part.
     pub fn begin(&mut self, window: Window, output: &mut Output) -> Result<(), RunnerError> {
         self.end(output)?;
-        let instance = self.module.instantiate(&self.arguments).map_err(refused)?;
+        let instance = self.module.recorder(&self.arguments).map_err(refused)?;
         let filter = self.module.filter().clone();
         let touches = |(from_ns, to_ns): &&(u64, u64)| *from_ns < window.to_ns && *to_ns > window.from_ns;
         self.open = Some(Piece {

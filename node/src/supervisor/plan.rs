@@ -368,7 +368,7 @@ pub(super) fn metric_of(module: &Installed, arguments: &[(String, i64)], audienc
     records::metric(
         &manifest.wasm_sha256,
         &manifest.filter,
-        arguments,
+        &manifest.recorded_args(arguments),
         audience,
         manifest.level,
         manifest.interval_ns,

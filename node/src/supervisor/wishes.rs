@@ -292,7 +292,7 @@ impl Wish {
 fn computation(hash: [u8; 32], module: &Installed, wish: &Wish) -> Result<Computation, Refusal> {
     Ok(Computation {
         hash,
-        arguments: module.resolved(&wish.arguments)?,
+        arguments: module.manifest.recorded_args(&module.resolved(&wish.arguments)?),
         audience: wish.audience.clone(),
     })
 }

@@ -8,6 +8,8 @@ use crate::harness::{Deployment, Output, Person, Table, open_table};
 
 /// Error of the flow counter's sketch, four times its standard error of 0.8 %.
 const FLOWS_ERROR: f64 = 0.033;
+/// The same of combined intervals, whose standard error is 2.3 %.
+const UNION_ERROR: f64 = 0.092;
 
 fn ask(person: &Person, module: &str, args: &[&str], out: &str) -> Table {
     person.query(module, args, out).ok();
@@ -104,6 +106,23 @@ fn modules_over_the_past_trace_count_what_the_link_carried() {
     let expected: usize = expected.values().map(BTreeSet::len).sum();
     let error = (flows.sum("flows") as f64 - expected as f64).abs() / expected as f64;
     assert!(error < FLOWS_ERROR, "{} flows of {expected}", flows.sum("flows"));
+    // A flow that lasts counts once in a longer interval: adding up would count it every second.
+    let longer = ask(&ops, "flowcount", &["--all", "--every", "1m"], "longer.como");
+    let mut lasting: BTreeMap<u64, BTreeSet<_>> = BTreeMap::new();
+    for seen in real.iter().filter(|seen| !seen.source.is_empty()) {
+        let flow = (&seen.source, &seen.destination, seen.protocol, seen.ports);
+        lasting
+            .entry(seen.ts_ns / (60 * SECOND))
+            .or_default()
+            .insert(flow);
+    }
+    let lasting: usize = lasting.values().map(BTreeSet::len).sum();
+    let error = (longer.sum("flows") as f64 - lasting as f64).abs() / lasting as f64;
+    assert!(error < UNION_ERROR, "{} flows of {lasting}", longer.sum("flows"));
+    assert!(
+        lasting as f64 * (1.0 + UNION_ERROR) < expected as f64,
+        "adding up would pass as well: {lasting} of {expected}"
+    );
     node.stop();
 }
 

@@ -131,7 +131,7 @@ fn records_of_every_standard_module_say_what_the_past_trace_says() {
             live.rows, past.rows,
             "{module} says two things of the same packets"
         );
-        if ["traffic", "topports", "topaddr"].contains(&module.as_str()) {
+        if ["traffic", "topports", "topaddr", "flowcount"].contains(&module.as_str()) {
             let combined = ["live", "past"].map(|kind| {
                 let fresh = if kind == "past" { &["--fresh"][..] } else { &[] };
                 let words = [&window[..], &["--every", "10s"], fresh].concat();
