@@ -5,6 +5,7 @@
 use como_anonymize::View;
 use como_anonymize::bitmap::Bitmap;
 use como_anonymize::filter::Filter;
+use como_dataset::ColumnData;
 
 use crate::fault::Fault;
 use crate::limits::EMPTY_INTERVALS_MAX;
@@ -246,7 +247,8 @@ impl IntervalRunner {
         emit: &mut dyn FnMut(IntervalRows),
     ) -> Result<(), Fault> {
         let target_ns = self.start_of(ts_ns);
-        let empty = (target_ns.saturating_sub(start_ns)) / self.interval_ns;
+        // Where the window ends, the last one is empty too.
+        let empty = target_ns.saturating_sub(start_ns) / self.interval_ns + u64::from(self.ended);
         let mut skipped_before = 0;
         if empty > EMPTY_INTERVALS_MAX {
             (start_ns, whole, skipped_before) = (target_ns, true, empty);
@@ -271,6 +273,7 @@ impl IntervalRunner {
     }
 
     fn end_window(&mut self, emit: &mut dyn FnMut(IntervalRows)) -> Result<(), Fault> {
+        self.ended = true;
         // Everything up to the end was seen: its last nanosecond can be opened like any other time.
         if self.to_ns > self.from_ns {
             let to_ns = std::mem::replace(&mut self.to_ns, u64::MAX);
@@ -278,24 +281,40 @@ impl IntervalRunner {
             self.to_ns = to_ns;
             stepped?;
         }
-        self.ended = true;
-        if let Some(open) = self.open.take() {
-            let reached = self.to_ns >= self.end_of(open.start_ns);
-            self.close(
-                Open {
-                    whole: open.whole && reached,
-                    ..open
-                },
-                emit,
-            )?;
+        let Some(open) = self.open.take() else {
+            return Ok(());
+        };
+        let open = Open {
+            whole: open.whole && self.to_ns >= self.end_of(open.start_ns),
+            ..open
+        };
+        match open.packets == 0 && open.skipped_before > 0 {
+            true => self.leave_out(open, emit),
+            false => self.close(open, emit)?,
         }
         Ok(())
     }
 
+    /// The last of many empty intervals is left out as those before it are: where the window goes on beyond it, nobody
+    /// asks the guest for it either. That it was seen is told.
+    fn leave_out(&mut self, open: Open, emit: &mut dyn FnMut(IntervalRows)) {
+        let schema = &self.instance.manifest().schema;
+        let columns = schema.iter().map(|column| ColumnData::new(column.kind));
+        let rows = Rows {
+            columns: columns.collect(),
+        };
+        self.emit(open, rows, emit);
+    }
+
     fn close(&mut self, open: Open, emit: &mut dyn FnMut(IntervalRows)) -> Result<(), Fault> {
         self.open = None;
-        let end_ns = self.end_of(open.start_ns);
         let rows = self.instance.store()?;
+        self.emit(open, rows, emit);
+        Ok(())
+    }
+
+    fn emit(&mut self, open: Open, rows: Rows, emit: &mut dyn FnMut(IntervalRows)) {
+        let end_ns = self.end_of(open.start_ns);
         let lost = self
             .gaps
             .iter()
@@ -312,7 +331,6 @@ impl IntervalRunner {
             late_packets: open.late_packets,
             skipped_before: open.skipped_before,
         });
-        Ok(())
     }
 
     /// One packet in so many of what is known to come of an interval.

@@ -121,6 +121,9 @@ impl Module for FlowCount {
 impl Merge for FlowCount {
     /// A record is one part: it has no more rows than that.
     fn merge(&mut self, table: &Stored<'_>) {
+        if table.is_empty() {
+            return;
+        }
         let mut rows = table.column::<u64>(0);
         let flows = rows.next().unwrap_or(0);
         if flows > 0 && rows.len() == 0 {
