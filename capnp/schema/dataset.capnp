@@ -140,4 +140,10 @@ struct End {
   suppressedRows @2 :UInt64;  # withheld by a threshold
   rows           @3 :UInt64;
   packets        @4 :UInt64;
+  sampled        @5 :List(Sampled);  # intervals whose rows were computed of samples
+}
+
+struct Sampled {
+  window @0 :Window;
+  oneIn  @1 :UInt32;  # one packet in so many was looked at, at worst
 }

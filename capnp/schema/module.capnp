@@ -56,6 +56,7 @@ struct Argument {
   min @2 :Int64;
   max @3 :Int64;
   description @4 :Text;
+  loadOnly @5 :Bool;             # `load` alone sees its value: records are computed with the default
 }
 
 struct Signature {

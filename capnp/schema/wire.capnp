@@ -223,7 +223,8 @@ struct RecordState {
   fromNs   @2 :UInt64;      # first and end of the complete intervals that the file holds without a hole
   toNs     @3 :UInt64;
   bytes    @4 :UInt64;
-  newHole  @5 :Bool;        # an interval before this one is missing or was interrupted
+  newHole  @5 :Bool;        # an interval before this one is missing or was interrupted, or sampled otherwise
+  oneIn    @6 :UInt32;      # of these intervals one packet in so many was looked at; 0 as 1: all
 }
 
 struct StorageReport {
@@ -302,8 +303,14 @@ struct Feed {
     tick @2 :UInt64;   # packet (or wall) time has reached this: intervals that end before it may be stored
     end  @3 :Void;
     rows @4 :Rows;     # reader -> runner where stored records are read
+    piece @6 :Piece;   # reader -> runner: what follows belongs to this part of the window, to be computed from its packets
     passed @5 :Passed; # reader -> runner: packets that were not read, since the module's own filter passes none of them
   }
+}
+
+struct Piece {
+  fromNs @0 :UInt64;
+  toNs   @1 :UInt64;
 }
 
 struct Passed {
@@ -316,6 +323,7 @@ struct Rows {
   toNs     @1 :UInt64;
   complete @2 :Bool;
   rows     @3 :Data;   # a record block's plain text
+  oneIn    @4 :UInt32; # one packet in so many was looked at; 0 as 1: all
 }
 
 struct ViewBatch {
@@ -326,6 +334,9 @@ struct ViewBatch {
   offsets @4 :Data;        # (count + 1) x UInt32, or empty where no frame bytes are shown
   frames  @5 :Data;
   sparse  @6 :Bool;        # only the columns that are needed were sent; the others stay empty
+  oneIn   @7 :UInt32;      # these are one packet in so many of [fromNs, toNs); 0: all of them
+  fromNs  @8 :UInt64;
+  toNs    @9 :UInt64;
 }
 
 struct Gap {
@@ -349,13 +360,15 @@ struct ReaderStart {
   filter     @7 :Text;
   audiences  @8 :List(AudienceKey);  # re-key to these; empty: the node's own pseudonyms
   mappings   @9 :List(AudienceKey);  # the node's mapping keys, only where the level needs them
-  records    @10 :List(RecordGrant); # stored records instead of segments
+  records    @10 :List(RecordGrant); # stored records: they answer for their stretches
   estimateOnly @11 :Bool;
   columns    @12 :List(UInt8);       # ids of the columns that are needed; empty: all
   frames     @13 :Bool;              # whether the frame bytes are needed
   cut        @14 :Bool;              # drop packets outside the window here; else the module's runner does
   tables     @15 :Bool;              # at coarse and aggregate: rows of the host's own tables instead of views
   indexFilters @16 :List(IndexFilter); # an epoch that is not listed: its segments are scanned
+  pieces     @18 :List(TracePiece);  # parts of the window that segments answer for, in order of time
+  recordsDirectory @19 :Text;
   intervalNs @17 :UInt64;            # not 0: indexFilters are of the module's own filter, and its intervals are this long
 }
 
@@ -363,6 +376,13 @@ struct ReaderStart {
 struct IndexFilter {
   mappingEpoch @0 :UInt32;
   filter       @1 :Text;
+}
+
+# A part of the window that is read from the trace.
+struct TracePiece {
+  fromNs   @0 :UInt64;
+  toNs     @1 :UInt64;
+  segments @2 :List(UInt32);  # of ReaderStart.segments, by their place there
 }
 
 struct SegmentGrant {

@@ -66,6 +66,8 @@ pub struct Estimate {
     pub packets: u64,
     /// Answered from stored records: no packet is read.
     pub from_records: bool,
+    /// Packet time of the window that stored records answer for, ns.
+    pub recorded_ns: u64,
     /// Seconds that it takes.
     pub seconds: f64,
 }

@@ -244,6 +244,7 @@ fn together<R: Read + Seek>(readers: &[DatasetReader<R>]) -> Completeness {
     for end in readers.iter().filter_map(|reader| reader.completeness()) {
         all.gaps.extend(end.gaps.iter().cloned());
         all.interrupted.extend(end.interrupted.iter().copied());
+        all.sampled.extend(end.sampled.iter().copied());
         all.suppressed_rows += end.suppressed_rows;
         all.packets += end.packets;
         all.rows += end.rows;

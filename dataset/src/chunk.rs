@@ -71,6 +71,7 @@ pub(crate) fn encode_end(end: &Completeness) -> Vec<u8> {
             to.reborrow().init_interrupted(end.interrupted.len() as u32),
             &end.interrupted,
         );
+        codec::build_sampled(to.reborrow().init_sampled(end.sampled.len() as u32), &end.sampled);
         to.set_suppressed_rows(end.suppressed_rows);
         to.set_rows(end.rows);
         to.set_packets(end.packets);
@@ -140,6 +141,7 @@ pub(crate) fn decode(message: &[u8]) -> Result<Content, Error> {
             Ok(Content::End(Completeness {
                 gaps: codec::gaps(end.get_gaps()?)?,
                 interrupted: codec::windows(end.get_interrupted()?)?,
+                sampled: codec::sampled(end.get_sampled()?)?,
                 suppressed_rows: end.get_suppressed_rows(),
                 rows: end.get_rows(),
                 packets: end.get_packets(),

@@ -6,7 +6,7 @@ use capnp::{Error, primitive_list, struct_list};
 use como_capnp::dataset_capnp as schema;
 use como_policies::Window;
 
-use crate::{ColumnKind, Gap};
+use crate::{ColumnKind, Gap, Sampled};
 
 pub(crate) fn text(from: capnp::text::Reader<'_>) -> Result<String, Error> {
     Ok(from.to_str()?.to_owned())
@@ -50,6 +50,25 @@ pub(crate) fn gaps(from: struct_list::Reader<'_, schema::gap::Owned>) -> Result<
                 to_ns: gap.get_to_ns(),
                 cause: text(gap.get_cause()?)?,
                 count: gap.get_counted().then(|| gap.get_count()),
+            })
+        })
+        .collect()
+}
+
+pub(crate) fn build_sampled(mut to: struct_list::Builder<'_, schema::sampled::Owned>, sampled: &[Sampled]) {
+    for (i, stretch) in sampled.iter().enumerate() {
+        let mut to = to.reborrow().get(i as u32);
+        to.set_one_in(stretch.one_in);
+        build_window(to.init_window(), &stretch.window);
+    }
+}
+
+pub(crate) fn sampled(from: struct_list::Reader<'_, schema::sampled::Owned>) -> Result<Vec<Sampled>, Error> {
+    from.iter()
+        .map(|stretch| {
+            Ok(Sampled {
+                window: window(stretch.get_window()?)?,
+                one_in: stretch.get_one_in(),
             })
         })
         .collect()

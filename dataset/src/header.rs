@@ -124,6 +124,15 @@ pub struct Gap {
     pub count: Option<u64>,
 }
 
+/// Intervals whose rows were computed of some of the packets, each of which stood for several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// From the start of the first to the end of the last.
+    pub window: Window,
+    /// One packet in so many was looked at, at worst.
+    pub one_in: u32,
+}
+
 /// How complete a dataset is; known at its end, sealed in its last chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Completeness {
@@ -131,6 +140,8 @@ pub struct Completeness {
     pub gaps: Vec<Gap>,
     /// Intervals whose rows are partial.
     pub interrupted: Vec<Window>,
+    /// Intervals whose rows are estimates; in order of time.
+    pub sampled: Vec<Sampled>,
     /// Rows withheld by a threshold.
     pub suppressed_rows: u64,
     /// Packets in the dataset, or that the module saw.
@@ -140,7 +151,7 @@ pub struct Completeness {
 }
 
 impl Completeness {
-    /// Nothing is missing: no gap, no interrupted interval, no suppressed row.
+    /// Nothing is missing: no gap, no interrupted interval, no suppressed row. Rows may be estimates of all packets.
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty() && self.interrupted.is_empty() && self.suppressed_rows == 0
     }

@@ -28,7 +28,7 @@ pub use batch::{Batch, ColumnData, ColumnKind, PacketBatch, Ragged, Value};
 pub use chunk::{Chunk, decode_rows, encode_rows};
 pub use error::DatasetError;
 pub use head::Head;
-pub use header::{Completeness, Field, Gap, Header, Kind, ModuleRef, Schema};
+pub use header::{Completeness, Field, Gap, Header, Kind, ModuleRef, Sampled, Schema};
 pub use reader::{DatasetReader, Verified, verify};
 pub use trailer::{attach_signature, statement};
 pub use writer::{DatasetWriter, Unsigned};

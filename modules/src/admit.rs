@@ -87,6 +87,11 @@ impl AdmittedModule {
         Ok(Instance::start(&self.compiled, self.manifest(), &args)?)
     }
 
+    /// Starts an instance that computes or merges rows that may be stored: what only `load` looks at has its default.
+    pub fn recorder(&self, args: &[(String, i64)]) -> Result<Instance, StartError> {
+        self.instantiate(&self.manifest().recorded_args(args))
+    }
+
     /// A first run, without a packet: `init` with the default arguments, `store`, and what it has of `merge` and `load`.
     /// A module that does not survive it is not worth installing.
     pub fn trial(&self) -> Result<(), StartError> {
@@ -324,6 +329,15 @@ impl Parts {
             return Err(export(
                 "merge",
                 "is missing, and a column of the schema is merged by the guest",
+            ));
+        }
+        if let Some(arg) = manifest.args.iter().find(|arg| arg.load_only && !load) {
+            return Err(ModuleError::manifest(
+                "args",
+                format!(
+                    "`{}` is for `load` only, which the module does not export",
+                    arg.name
+                ),
             ));
         }
         Ok(load)

@@ -27,6 +27,7 @@ struct Open {
     /// Up to where its intervals are known.
     reached_ns: u64,
     complete: bool,
+    sampled: u32,
     packets: u64,
     late_packets: u64,
     skipped_before: u64,
@@ -120,12 +121,14 @@ impl Combine {
             start_ns,
             reached_ns: start_ns,
             complete: true,
+            sampled: 1,
             packets: 0,
             late_packets: 0,
             // Whole longer ones among them.
             skipped_before: start_ns.saturating_sub(known_from_ns) / self.every_ns,
         });
         open.complete &= rows.complete && known_from_ns <= open.reached_ns;
+        open.sampled = open.sampled.max(rows.sampled);
         open.reached_ns = rows.interval_end_ns;
         open.packets += rows.packets;
         open.late_packets += rows.late_packets;
@@ -150,6 +153,7 @@ impl Combine {
             interval_end_ns: end_ns,
             rows,
             complete: open.complete && open.reached_ns >= end_ns,
+            sampled: open.sampled,
             packets: open.packets,
             late_packets: open.late_packets,
             skipped_before: open.skipped_before,

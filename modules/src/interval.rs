@@ -5,6 +5,7 @@
 use como_anonymize::View;
 use como_anonymize::bitmap::Bitmap;
 use como_anonymize::filter::Filter;
+use como_dataset::ColumnData;
 
 use crate::fault::Fault;
 use crate::limits::EMPTY_INTERVALS_MAX;
@@ -13,6 +14,8 @@ use crate::runtime::{Instance, Usage};
 
 /// Gaps kept for intervals that are not closed yet; beyond it the last two become one.
 const PENDING_GAPS_MAX: usize = 1024;
+/// Stretches of samples kept for intervals that are not open yet; beyond it they count as one, at their worst.
+const PENDING_SAMPLES_MAX: usize = 1024;
 
 /// The records of one measurement interval.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +28,8 @@ pub struct IntervalRows {
     pub rows: Rows,
     /// Whether every packet of the interval was there: no gap, no start or end in the middle.
     pub complete: bool,
+    /// One packet in so many was looked at, at worst, and stood for the others by its weight; 1: all were.
+    pub sampled: u32,
     /// Packets that passed the filter.
     pub packets: u64,
     /// Of these, packets older than the interval: they came late and count here.
@@ -46,6 +51,8 @@ pub struct IntervalRunner {
     ended: bool,
     /// Ascending by start.
     gaps: Vec<(u64, u64)>,
+    /// Stretches of samples that reach beyond the open interval: from, to, one packet in so many.
+    samples: Vec<(u64, u64, u32)>,
 }
 
 /// The interval that packets count in.
@@ -53,6 +60,7 @@ pub struct IntervalRunner {
 struct Open {
     start_ns: u64,
     whole: bool,
+    sampled: u32,
     packets: u64,
     late_packets: u64,
     skipped_before: u64,
@@ -74,6 +82,7 @@ impl IntervalRunner {
             open: None,
             ended: false,
             gaps: Vec::new(),
+            samples: Vec::new(),
         }
     }
 
@@ -154,6 +163,32 @@ impl IntervalRunner {
         self.gaps.push((from_ns, to_ns));
     }
 
+    /// The packets of `[from_ns, to_ns)` that follow are a sample, of one packet in `one_in`. Told before them.
+    pub fn sampled(&mut self, from_ns: u64, to_ns: u64, one_in: u32) {
+        if one_in <= 1 || self.ended || to_ns <= self.from_ns {
+            return;
+        }
+        let mut to_ns = to_ns;
+        if let Some(open) = &mut self.open {
+            let end_ns = open.start_ns.saturating_add(self.interval_ns);
+            // What comes late counts in the open interval.
+            if from_ns < end_ns {
+                open.sampled = open.sampled.max(one_in);
+                to_ns = to_ns.max(open.start_ns.saturating_add(1));
+            }
+            if to_ns <= end_ns {
+                return;
+            }
+        }
+        // Views come one after the other: no more than one or two reach into the next interval, whatever their number.
+        let full = self.samples.len() >= PENDING_SAMPLES_MAX;
+        match self.samples.last_mut() {
+            Some(last) if last.2 == one_in && from_ns <= last.1 => last.1 = last.1.max(to_ns),
+            Some(last) if full => *last = (last.0, last.1.max(to_ns), last.2.max(one_in)),
+            _ => self.samples.push((from_ns, to_ns, one_in)),
+        }
+    }
+
     /// The stream ends at `end_ns`: closes what is open. The last interval is complete only where the stream
     /// reached its end.
     pub fn finish(mut self, end_ns: u64, emit: &mut dyn FnMut(IntervalRows)) -> Result<Usage, Fault> {
@@ -212,7 +247,8 @@ impl IntervalRunner {
         emit: &mut dyn FnMut(IntervalRows),
     ) -> Result<(), Fault> {
         let target_ns = self.start_of(ts_ns);
-        let empty = (target_ns.saturating_sub(start_ns)) / self.interval_ns;
+        // Where the window ends, the last one is empty too.
+        let empty = target_ns.saturating_sub(start_ns) / self.interval_ns + u64::from(self.ended);
         let mut skipped_before = 0;
         if empty > EMPTY_INTERVALS_MAX {
             (start_ns, whole, skipped_before) = (target_ns, true, empty);
@@ -221,6 +257,7 @@ impl IntervalRunner {
             let open = Open {
                 start_ns,
                 whole,
+                sampled: self.sampled_in(start_ns),
                 packets: 0,
                 late_packets: 0,
                 skipped_before,
@@ -236,6 +273,7 @@ impl IntervalRunner {
     }
 
     fn end_window(&mut self, emit: &mut dyn FnMut(IntervalRows)) -> Result<(), Fault> {
+        self.ended = true;
         // Everything up to the end was seen: its last nanosecond can be opened like any other time.
         if self.to_ns > self.from_ns {
             let to_ns = std::mem::replace(&mut self.to_ns, u64::MAX);
@@ -243,39 +281,66 @@ impl IntervalRunner {
             self.to_ns = to_ns;
             stepped?;
         }
-        self.ended = true;
-        if let Some(open) = self.open.take() {
-            let reached = self.to_ns >= self.end_of(open.start_ns);
-            self.close(
-                Open {
-                    whole: open.whole && reached,
-                    ..open
-                },
-                emit,
-            )?;
+        let Some(open) = self.open.take() else {
+            return Ok(());
+        };
+        let open = Open {
+            whole: open.whole && self.to_ns >= self.end_of(open.start_ns),
+            ..open
+        };
+        match open.packets == 0 && open.skipped_before > 0 {
+            true => self.leave_out(open, emit),
+            false => self.close(open, emit)?,
         }
         Ok(())
     }
 
+    /// The last of many empty intervals is left out as those before it are: where the window goes on beyond it, nobody
+    /// asks the guest for it either. That it was seen is told.
+    fn leave_out(&mut self, open: Open, emit: &mut dyn FnMut(IntervalRows)) {
+        let schema = &self.instance.manifest().schema;
+        let columns = schema.iter().map(|column| ColumnData::new(column.kind));
+        let rows = Rows {
+            columns: columns.collect(),
+        };
+        self.emit(open, rows, emit);
+    }
+
     fn close(&mut self, open: Open, emit: &mut dyn FnMut(IntervalRows)) -> Result<(), Fault> {
         self.open = None;
-        let end_ns = self.end_of(open.start_ns);
         let rows = self.instance.store()?;
+        self.emit(open, rows, emit);
+        Ok(())
+    }
+
+    fn emit(&mut self, open: Open, rows: Rows, emit: &mut dyn FnMut(IntervalRows)) {
+        let end_ns = self.end_of(open.start_ns);
         let lost = self
             .gaps
             .iter()
             .any(|(from, to)| *from < end_ns && *to > open.start_ns);
         self.gaps.retain(|(_, to)| *to > end_ns);
+        self.samples.retain(|(_, to, _)| *to > end_ns);
         emit(IntervalRows {
             interval_start_ns: open.start_ns,
             interval_end_ns: end_ns,
             rows,
             complete: open.whole && !lost,
+            sampled: open.sampled,
             packets: open.packets,
             late_packets: open.late_packets,
             skipped_before: open.skipped_before,
         });
-        Ok(())
+    }
+
+    /// One packet in so many of what is known to come of an interval.
+    fn sampled_in(&self, start_ns: u64) -> u32 {
+        let end_ns = self.end_of(start_ns);
+        let within = self
+            .samples
+            .iter()
+            .filter(|(from, to, _)| *from < end_ns && *to > start_ns);
+        within.map(|(_, _, one_in)| *one_in).max().unwrap_or(1)
     }
 
     /// How many of `times` belong to the open interval, late ones included.

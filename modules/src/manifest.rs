@@ -139,6 +139,8 @@ pub struct ArgSpec {
     pub max: i64,
     /// One line.
     pub description: String,
+    /// Whether only `load` looks at it: rows are computed and stored with the default, and serve every value.
+    pub load_only: bool,
 }
 
 impl Manifest {
@@ -197,6 +199,7 @@ impl Manifest {
             field.set_min(arg.min);
             field.set_max(arg.max);
             field.set_description(&arg.description);
+            field.set_load_only(arg.load_only);
         }
         como_capnp::write_message(&message)
     }
@@ -434,6 +437,18 @@ impl Manifest {
         }
         Ok(values)
     }
+
+    /// The arguments that rows are computed and stored with: those that only `load` looks at have their defaults, whatever
+    /// was asked. So a module that looks at one anyway gets the default, and its records hold what they say.
+    pub fn recorded_args(&self, args: &[(String, i64)]) -> Vec<(String, i64)> {
+        let spec = |name: &str| self.args.iter().find(|arg| arg.name == name);
+        args.iter()
+            .map(|(name, value)| match spec(name) {
+                Some(spec) if spec.load_only => (name.clone(), spec.default),
+                _ => (name.clone(), *value),
+            })
+            .collect()
+    }
 }
 
 fn malformed(error: impl std::fmt::Display) -> ModuleError {
@@ -514,6 +529,7 @@ fn decode_argument(a: module_capnp::argument::Reader<'_>) -> Result<ArgSpec, Mod
         min: a.get_min(),
         max: a.get_max(),
         description: text(a.get_description())?,
+        load_only: a.get_load_only(),
     })
 }
 

@@ -54,6 +54,8 @@ struct Arg {
     min: i64,
     max: i64,
     description: String,
+    #[serde(default)]
+    load_only: bool,
 }
 
 fn middle_priority() -> u8 {
@@ -101,6 +103,7 @@ impl Manifest {
                     min: a.min,
                     max: a.max,
                     description: a.description,
+                    load_only: a.load_only,
                 })
                 .collect(),
             priority: file.priority,

@@ -7,8 +7,9 @@ use como_anonymize::columns::{Column, Columns};
 use como_anonymize::view::{Frames, View};
 use como_capnp::wire_capnp as wire;
 use como_dataset::Gap;
-use como_policies::AccessLevel;
+use como_policies::{AccessLevel, Window};
 
+use crate::records::Stretch;
 use crate::wire as messages;
 
 /// Most packets of one view batch.
@@ -19,8 +20,8 @@ const MAX_COLUMN_WIDTH: usize = 16;
 
 /// One message of a feed.
 pub enum Feed {
-    /// Packets as one level sees them, in order of arrival.
-    View(Box<View>),
+    /// Packets as one level sees them, in order of arrival; where they are a sample, of which packets.
+    View(Box<View>, Option<Stretch>),
     /// Packets are missing here.
     Gap(Gap),
     /// Time has reached this, ns: intervals that end before it are over.
@@ -34,15 +35,15 @@ pub enum Feed {
     },
     /// Rows that were computed before, of one interval.
     Rows {
-        /// Start of the interval, ns.
-        from_ns: u64,
-        /// Its end, ns.
-        to_ns: u64,
-        /// Whether all its packets were seen.
+        /// The interval.
+        interval: Stretch,
+        /// Whether nothing of it is missing.
         complete: bool,
         /// A record block's plain text.
         rows: Vec<u8>,
     },
+    /// What follows belongs to this part of the window, which is computed from its packets.
+    Piece(Window),
     /// Nothing follows.
     End,
 }
@@ -50,6 +51,16 @@ pub enum Feed {
 /// Serialises a view. `with_frames` says whether the frame bytes travel too; `columns` names those that
 /// are needed, where the sender knows: the others are left out, and stay empty on the other side.
 pub fn encode_view(view: &View, with_frames: bool, columns: Option<&[Column]>) -> Vec<u8> {
+    encode_sample(view, with_frames, columns, None)
+}
+
+/// Serialises a view that is a sample of the packets of a stretch; `None`: it has all of them.
+pub fn encode_sample(
+    view: &View,
+    with_frames: bool,
+    columns: Option<&[Column]>,
+    sample: Option<Stretch>,
+) -> Vec<u8> {
     let count = view.len();
     let width: usize = columns
         .unwrap_or(Column::ALL)
@@ -63,6 +74,11 @@ pub fn encode_view(view: &View, with_frames: bool, columns: Option<&[Column]>) -
     };
     messages::large_feed(count * width + frame_bytes, |feed| {
         let mut batch = feed.init_view();
+        if let Some(sample) = sample {
+            batch.set_one_in(sample.one_in);
+            batch.set_from_ns(sample.from_ns);
+            batch.set_to_ns(sample.to_ns);
+        }
         batch.set_level(view.level.as_u8());
         batch.set_link(view.link.0);
         batch.set_count(count as u32);
@@ -129,12 +145,22 @@ pub fn encode_end() -> Vec<u8> {
     messages::feed(|mut feed| feed.set_end(()))
 }
 
+/// Serialises the beginning of a part of the window.
+pub fn encode_piece(window: Window) -> Vec<u8> {
+    messages::feed(|feed| {
+        let mut piece = feed.init_piece();
+        piece.set_from_ns(window.from_ns);
+        piece.set_to_ns(window.to_ns);
+    })
+}
+
 /// Serialises stored rows of one interval.
-pub fn encode_rows(from_ns: u64, to_ns: u64, complete: bool, rows: &[u8]) -> Vec<u8> {
+pub fn encode_rows(interval: Stretch, complete: bool, rows: &[u8]) -> Vec<u8> {
     messages::feed(|feed| {
         let mut to = feed.init_rows();
-        to.set_from_ns(from_ns);
-        to.set_to_ns(to_ns);
+        to.set_from_ns(interval.from_ns);
+        to.set_to_ns(interval.to_ns);
+        to.set_one_in(interval.one_in);
         to.set_complete(complete);
         to.set_rows(rows);
     })
@@ -145,7 +171,15 @@ pub fn decode(bytes: &[u8]) -> capnp::Result<Feed> {
     use wire::feed::Which;
     let message = como_capnp::read_message(bytes)?;
     Ok(match message.get_root::<wire::feed::Reader<'_>>()?.which()? {
-        Which::View(view) => Feed::View(Box::new(read_view(view?)?)),
+        Which::View(view) => {
+            let view = view?;
+            let sample = (view.get_one_in() > 1).then(|| Stretch {
+                from_ns: view.get_from_ns(),
+                to_ns: view.get_to_ns(),
+                one_in: view.get_one_in(),
+            });
+            Feed::View(Box::new(read_view(view)?), sample)
+        }
         Which::Gap(gap) => Feed::Gap(read_gap(gap?)?),
         Which::Tick(now_ns) => Feed::Tick(now_ns),
         Which::Passed(passed) => {
@@ -158,11 +192,19 @@ pub fn decode(bytes: &[u8]) -> capnp::Result<Feed> {
         Which::Rows(rows) => {
             let rows = rows?;
             Feed::Rows {
-                from_ns: rows.get_from_ns(),
-                to_ns: rows.get_to_ns(),
+                interval: Stretch {
+                    from_ns: rows.get_from_ns(),
+                    to_ns: rows.get_to_ns(),
+                    one_in: rows.get_one_in().max(1),
+                },
                 complete: rows.get_complete(),
                 rows: rows.get_rows()?.to_vec(),
             }
+        }
+        Which::Piece(piece) => {
+            let piece = piece?;
+            let window = Window::new(piece.get_from_ns(), piece.get_to_ns());
+            Feed::Piece(window.map_err(|e| Error::failed(e.to_string()))?)
         }
         Which::End(()) => Feed::End,
     })
@@ -256,9 +298,20 @@ mod tests {
 
     fn sent(bytes: &[u8]) -> View {
         match decode(bytes).unwrap() {
-            Feed::View(view) => *view,
-            _ => panic!("not a view"),
+            Feed::View(view, None) => *view,
+            _ => panic!("not a view of all packets"),
         }
+    }
+
+    #[test]
+    fn a_sample_says_of_what_it_is_one() {
+        let of = Stretch {
+            from_ns: 3,
+            to_ns: 70,
+            one_in: 8,
+        };
+        let arrived = decode(&encode_sample(&view(), false, None, Some(of))).unwrap();
+        assert!(matches!(arrived, Feed::View(view, Some(sample)) if view.len() == 5 && sample == of));
     }
 
     #[test]

@@ -132,7 +132,12 @@ fn confine(arguments: &RoleArguments, mut control: LinkSender, needs: Needs) -> 
 fn folders(first: &Frame, reader: bool) -> capnp::Result<Vec<PathBuf>> {
     let message = como_capnp::read_message(&first.bytes)?;
     match messages::read_down(&message)? {
-        wire::down::Which::StartReader(start) if reader => Ok(vec![text(start?.get_directory())?.into()]),
+        wire::down::Which::StartReader(start) if reader => {
+            let start = start?;
+            let named = [text(start.get_directory())?, text(start.get_records_directory())?];
+            let used = named.into_iter().filter(|folder| !folder.is_empty());
+            Ok(used.map(PathBuf::from).collect())
+        }
         wire::down::Which::StartStorage(start) if !reader => Ok(vec![text(start?.get_directory())?.into()]),
         _ => Err(capnp::Error::failed(
             "the first message is not this role's start".into(),

@@ -4,6 +4,7 @@ mod bad_input;
 mod dependency_rule;
 mod exactly_once;
 mod harness;
+mod isolation;
 mod live;
 mod privacy_sweep;
 mod repository;

@@ -11,18 +11,18 @@ mod metrics;
 mod modules;
 mod networks;
 mod operator;
-mod oracle;
+pub(crate) mod oracle;
 mod queries;
-mod records;
+pub(crate) mod records;
 mod registry;
 mod sampling;
 mod tools;
 mod trace;
 
 /// Nanoseconds per second.
-const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// A time as `--from` and `--to` take it.
-fn seconds(ns: u64) -> String {
+pub(crate) fn seconds(ns: u64) -> String {
     format!("{}.{:09}", ns / SECOND, ns % SECOND)
 }

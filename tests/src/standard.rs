@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use como_modules::Manifest;
-use como_policies::AccessLevel;
 
 /// Longest line of the page's prose.
 const LINE_BYTES: usize = 150;
@@ -25,7 +24,7 @@ What can be submitted to a node without writing a line: `make guests` compiles t
 - Memory is fixed. Where a table is full, what finds no place is counted in a row of its own (address `::`), so that sums stay right.
 - Counts are packets times their sampling weight; distinct numbers are of the packets seen, and sampling does not scale them.
 - The column `merge` says how rows of equal keys become one: over several intervals, or of several nodes. `max` of a distinct number is then a
-  lower bound.
+  lower bound. Lists of the largest (`topports`, `autofocus`) add up what they name: a lower bound too; `topaddr` tells its error, `topas` is exact, `flowcount` unites.
 - Every module is tested in the sandbox, at its level, against plain reading of generated packets and against tshark on real captures
   (`modules/tests/it/oracle`).
 - What reads payload and puts out a lower level works only where the operator endorsed its hash and ranges of its arguments:
@@ -50,13 +49,6 @@ pub fn manifests() -> Vec<Manifest> {
         .collect();
     manifests.sort_by(|a, b| a.name.cmp(&b.name));
     manifests
-}
-
-/// Names of those that need no payload: whoever may have `anonymized` can run them, without an endorsement.
-pub fn without_payload() -> Vec<String> {
-    let manifests = manifests().into_iter();
-    let plain = manifests.filter(|m| m.level < AccessLevel::Payload);
-    plain.map(|m| m.name).collect()
 }
 
 /// docs/standard-modules.md, as `como-regenerate modules` writes it.

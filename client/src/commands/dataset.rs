@@ -236,6 +236,20 @@ fn summary(header: &Header, end: Option<&Completeness>) -> Summary {
             gaps.len() - MAX_GAPS_SHOWN
         ));
     }
+    let sampled = end.map_or(&[][..], |end| &end.sampled);
+    for stretch in sampled.iter().take(MAX_GAPS_SHOWN) {
+        let window = render::window(stretch.window.from_ns, stretch.window.to_ns);
+        let one_in = render::count(stretch.one_in.into());
+        text.push_str(&format!(
+            "estimated   {window}: one packet in {one_in} was looked at\n"
+        ));
+    }
+    if sampled.len() > MAX_GAPS_SHOWN {
+        text.push_str(&format!(
+            "            … and {} more estimated stretches (--json lists all)\n",
+            sampled.len() - MAX_GAPS_SHOWN
+        ));
+    }
     Summary {
         text,
         value: as_json(header, end),
@@ -282,9 +296,15 @@ fn as_json(header: &Header, end: Option<&Completeness>) -> Value {
         json!({ "name": module.name, "release": module.release, "hash": module.hash_hex, "arguments": arguments })
     });
     let content = end.map(|end| {
+        let sampled: Vec<Value> = end
+            .sampled
+            .iter()
+            .map(|s| json!({ "from_ns": s.window.from_ns, "to_ns": s.window.to_ns, "one_in": s.one_in }))
+            .collect();
         json!({
             "packets": end.packets, "rows": end.rows, "complete": end.is_complete(),
             "interrupted_intervals": end.interrupted.len(), "suppressed_rows": end.suppressed_rows,
+            "sampled": sampled,
         })
     });
     json!({

@@ -64,7 +64,7 @@ fn as_json(manifest: &Manifest) -> Value {
     let arguments: Vec<Value> = manifest
         .args
         .iter()
-        .map(|a| json!({ "name": a.name, "default": a.default, "min": a.min, "max": a.max, "description": a.description }))
+        .map(|a| json!({ "name": a.name, "default": a.default, "min": a.min, "max": a.max, "description": a.description, "load_only": a.load_only }))
         .collect();
     json!({
         "name": manifest.name, "version": manifest.version, "release": manifest.release,

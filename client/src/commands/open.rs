@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
-use como_dataset::ColumnKind;
+use como_dataset::{ColumnKind, Completeness};
 use serde_json::json;
 
 use super::Context;
@@ -26,7 +26,18 @@ pub fn open(context: &Context, args: &DatasetOpen) -> Result<()> {
         convert::convert(&mut reader, args.to.into(), out, &mut progress)
     });
     bar.end();
+    note_estimates(context, reader.completeness());
     told(context, &args.out, result)
+}
+
+/// Rows do not say of themselves that they are estimates.
+fn note_estimates(context: &Context, end: Option<&Completeness>) {
+    let Some(fewest) = end.and_then(|end| end.sampled.iter().map(|s| s.one_in).max()) else {
+        return;
+    };
+    context.output.note(&format!(
+        "note: some rows are estimates: at least one packet in {fewest} was looked at; `como dataset info` says when"
+    ));
 }
 
 /// `como dataset merge`: what `open` does, of one table that several become.
@@ -58,6 +69,7 @@ pub fn merge(context: &Context, args: &DatasetMerge) -> Result<()> {
             missing.0, missing.1
         ));
     }
+    note_estimates(context, Some(merged.end()));
     let result = write(&args.out, &mut |out| {
         convert::convert_merged(&mut merged, args.to.into(), out, &mut |_| ())
     });

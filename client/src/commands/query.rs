@@ -131,6 +131,12 @@ fn explain(context: &Context, client: &Client, ask: &Ask) -> Result<()> {
             estimate.seconds
         ));
     }
+    if !estimate.from_records && estimate.recorded_ns > 0 {
+        text.push_str(&format!(
+            "and take {:.1} s of the window from stored records\n",
+            estimate.recorded_ns as f64 / 1e9
+        ));
+    }
     context
         .output
         .result(&serde_json::to_value(&explained).expect("plain data"), &text);

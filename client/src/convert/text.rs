@@ -58,6 +58,7 @@ pub(super) fn comment(header: &Header, end: Option<&Completeness>) -> String {
         Some(end) if end.is_complete() => text.push_str("complete, no gap"),
         Some(end) => push_gaps(&mut text, end),
     }
+    end.iter().for_each(|end| push_sampled(&mut text, end));
     truncate(&mut text);
     text
 }
@@ -82,6 +83,23 @@ fn push_gaps(text: &mut String, end: &Completeness) {
     }
     if end.gaps.len() > LISTED_GAPS {
         let _ = write!(text, "\nand {} gaps more", end.gaps.len() - LISTED_GAPS);
+    }
+}
+
+fn push_sampled(text: &mut String, end: &Completeness) {
+    for stretch in end.sampled.iter().take(LISTED_GAPS) {
+        text.push_str("\nestimated: ");
+        push_time(text, stretch.window.from_ns);
+        text.push_str(" to ");
+        push_time(text, stretch.window.to_ns);
+        let _ = write!(text, ", one packet in {} was looked at", stretch.one_in);
+    }
+    if end.sampled.len() > LISTED_GAPS {
+        let _ = write!(
+            text,
+            "\nand {} estimated stretches more",
+            end.sampled.len() - LISTED_GAPS
+        );
     }
 }
 

@@ -112,7 +112,7 @@ enum State {
 impl<'a> Pass<'a> {
     /// Starts the module's instance.
     pub fn new(module: &'a AdmittedModule, args: &[(String, i64)]) -> Result<Self> {
-        let instance = module.instantiate(args).map_err(of_start)?;
+        let instance = module.recorder(args).map_err(of_start)?;
         let report = Report {
             seen: Seen::default(),
             usage: instance.usage(),

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use como_dataset::{
     Batch, ColumnKind, Completeness, DatasetError, DatasetReader, DatasetWriter, Field, Gap, Header, Kind,
-    ModuleRef, PacketBatch, Schema, Value, attach_signature, format::STATEMENT_TYPE, verify,
+    ModuleRef, PacketBatch, Sampled, Schema, Value, attach_signature, format::STATEMENT_TYPE, verify,
 };
 use como_keys::{
     sealing::{Identity, Recipient},
@@ -99,6 +99,10 @@ pub fn end() -> Completeness {
     Completeness {
         gaps: vec![gap(None), gap(Some(12))],
         interrupted: vec![Window::new(START_NS, START_NS + 1_000_000_000).unwrap()],
+        sampled: vec![Sampled {
+            window: Window::new(START_NS, START_NS + 2_000_000_000).unwrap(),
+            one_in: 8,
+        }],
         suppressed_rows: 2,
         packets: 100,
         rows: 9,

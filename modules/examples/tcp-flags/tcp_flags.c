@@ -1,6 +1,6 @@
 // TCP packets by flag: a module in C, written from docs/module-abi.md alone. Needs no library.
 //
-//   clang --target=wasm32 -std=c11 -O2 -nostdlib -Wl,--no-entry -Wl,-z,stack-size=8192
+//   clang --target=wasm32 -mbulk-memory -std=c11 -O2 -nostdlib -Wl,--no-entry -Wl,-z,stack-size=8192
 //         -Wl,--initial-memory=131072 -Wl,--max-memory=131072 -o tcp-flags.wasm tcp_flags.c
 //   como module sign . --wasm tcp-flags.wasm -o tcp-flags.cmod
 

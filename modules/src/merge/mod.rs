@@ -117,7 +117,7 @@ impl TableMerger {
             if columns_of(module.manifest()) != columns {
                 return Err(MergeError::Schema);
             }
-            How::Guest(Box::new(module.instantiate(args)?))
+            How::Guest(Box::new(module.recorder(args)?))
         } else {
             How::Rules(RuleMerger::new(columns))
         };

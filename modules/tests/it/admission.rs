@@ -135,6 +135,7 @@ fn arguments_come_in_order_within_their_ranges() {
         min: -5,
         max: 100,
         description: String::new(),
+        load_only: false,
     };
     let with_args = Manifest {
         args: vec![arg("first", -3), arg("second", 10)],

@@ -46,6 +46,7 @@ fn interval(second: u64, values: &[u64], complete: bool) -> IntervalRows {
             columns: vec![ColumnData::U64(values.to_vec())],
         },
         complete,
+        sampled: 1,
         packets: 10,
         late_packets: 1,
         skipped_before: 0,
@@ -261,4 +262,47 @@ fn topaddr_merges_in_the_sandbox_as_it_does_natively() {
     let mut merger = TableMerger::new(&columns, Some((&module, &args))).unwrap();
     merger.add(alone, &found[0].rows).unwrap();
     assert_eq!(merger.take(alone).unwrap(), found[0].rows);
+}
+
+/// Stores its argument, and loads a thousand times its argument more.
+#[test]
+fn an_argument_that_only_load_sees_is_the_default_where_rows_are_computed_and_merged() {
+    let guest = Guest {
+        init: "(i64.store (i32.const 70000) (i64.load (i32.const 1088))) i32.const 0",
+        store: "(i64.store (i32.const 65552) (i64.load (i32.const 70000)))
+            (i32.store (i32.const 65536) (i32.const 1)) i32.const 32",
+        extra: r#"(func (export "como_table") (result i32) i32.const 80000)
+            (func (export "merge") (param i32) (result i32) i32.const 0)
+            (func (export "load") (param i32) (result i32)
+                (i64.store (i32.const 65552) (i64.add (i64.load (i32.const 80064))
+                    (i64.mul (i64.load (i32.const 70000)) (i64.const 1000))))
+                (i32.store (i32.const 65536) (i32.const 1)) i32.const 32)"#,
+        ..Guest::default()
+    };
+    let mut manifest = manifest();
+    manifest.schema[0].merge = Merge::Guest;
+    manifest.args = vec![como_modules::ArgSpec {
+        name: "k".into(),
+        default: 1,
+        min: 0,
+        max: 9,
+        description: String::new(),
+        load_only: true,
+    }];
+    let module = admit(&manifest, &guest.wasm()).unwrap();
+    let asked = [("k".to_owned(), 7)];
+    let mut computing = module.recorder(&asked).unwrap();
+    let stored = computing.store().unwrap();
+    assert_eq!(stored.columns, [ColumnData::U64(vec![1])]);
+    for (every, tables) in [(None, 1), (Some(2 * SECOND_NS), 2)] {
+        let answer = Answer::new(&module, &asked, every).unwrap();
+        let intervals = (0..tables).map(|second| interval(second, &[1], true));
+        let found = answered(answer, intervals.collect());
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].rows.columns, [ColumnData::U64(vec![7001])], "{every:?}");
+    }
+    let without = Guest::default().wasm();
+    manifest.schema[0].merge = Merge::Sum;
+    let refused = admit(&manifest, &without).err().expect("refused").to_string();
+    assert!(refused.contains("for `load` only"), "{refused}");
 }

@@ -242,4 +242,95 @@ proptest! {
         prop_assert_eq!(out.iter().map(value).sum::<u64>(), expected);
         prop_assert!(out.windows(2).all(|w| w[0].interval_end_ns == w[1].interval_start_ns));
     }
+
+    /// A query computes holes in the records one by one, each with an instance of its own: whatever the times, their
+    /// order, and the borders of whole intervals, they give the rows of a run over all.
+    #[test]
+    fn a_window_in_pieces_gives_the_rows_of_the_whole(
+        steps in prop::collection::vec(prop_oneof![
+            30 => 0..S,
+            5 => S..40 * S,
+            2 => 3000 * S..20_000 * S,
+        ], 1..200),
+        late in prop::collection::vec((0usize..200, 0..4 * S), 0..20),
+        borders in prop::collection::vec(0.0..1.0f64, 0..6),
+        ends in (0..3 * S, 0..3 * S),
+        view_packets in 1usize..50,
+    ) {
+        let mut now = 10 * S;
+        let mut times: Vec<u64> = steps.iter().map(|step| { now += step; now }).collect();
+        for (at, by) in late {
+            let at = at % times.len();
+            times[at] = times[at].saturating_sub(by).max(7 * S);
+        }
+        let from = 9 * S + ends.0;
+        let to = now.max(from) + 1 + ends.1;
+        let views: Vec<View> = times.chunks(view_packets).map(at).collect();
+        let rows = |window: (u64, u64)| {
+            let found = run(counter(), window, &views, window.1);
+            found.into_iter().filter(|interval| interval.rows.rows() > 0).collect::<Vec<_>>()
+        };
+        // Where live records have a hole that is a long pause, it begins and ends with what was left out.
+        let mut reached = from - from % S;
+        let mut pauses = Vec::new();
+        for time in times.iter().skip_while(|time| **time < from) {
+            let (pause, end) = (reached, time - time % S);
+            if end.saturating_sub(pause) / S > limits::EMPTY_INTERVALS_MAX {
+                pauses.push((pause, end));
+            }
+            reached = reached.max(end + S);
+        }
+        let outside = |cut: u64| {
+            let inside = pauses.iter().find(|(pause, end)| (*pause..*end).contains(&cut));
+            inside.map_or(cut, |(pause, end)| if cut % (2 * S) == 0 { *pause } else { *end })
+        };
+        let mut cuts: Vec<u64> = borders
+            .iter()
+            .map(|share| ((from as f64 + (to - from) as f64 * share) as u64).next_multiple_of(S))
+            .map(outside)
+            .filter(|cut| (from + 1..to).contains(cut))
+            .chain([from, to])
+            .collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        let pieces: Vec<IntervalRows> = cuts.windows(2).flat_map(|cut| rows((cut[0], cut[1]))).collect();
+        let plain = |intervals: &[IntervalRows]| {
+            let of = |i: &IntervalRows| (i.interval_start_ns, value(i), i.packets, i.complete);
+            intervals.iter().map(of).collect::<Vec<_>>()
+        };
+        let (pieces, whole) = (plain(&pieces), plain(&rows((from, to))));
+        let differs = pieces.iter().zip(&whole).find(|(piece, whole)| piece != whole);
+        prop_assert!(pieces.len() == whole.len() && differs.is_none(), "{differs:?}, cut at {cuts:?}");
+    }
+}
+
+/// Views of ten packets a second, some of them samples: which interval each says to be of samples.
+#[test]
+fn an_interval_of_which_any_packet_stood_for_others_says_so_at_its_worst() {
+    let mut runner = IntervalRunner::new(counter(), Filter::any(), 0, u64::MAX);
+    let mut intervals = Vec::new();
+    let mut emit = |rows: IntervalRows| intervals.push((rows.interval_start_ns / SECOND_NS, rows.sampled));
+    let half = SECOND_NS / 2;
+    let views: [(u64, u64, u32, &[u64]); 7] = [
+        (0, half, 1, &[1, 2]),
+        // Over a border: of both intervals. One of which no packet was chosen counts too.
+        (half, SECOND_NS + half, 4, &[]),
+        (SECOND_NS + half, 2 * SECOND_NS, 8, &[SECOND_NS + half]),
+        (2 * SECOND_NS, 3 * SECOND_NS, 1, &[2 * SECOND_NS]),
+        // Late packets count in the interval that is open.
+        (SECOND_NS, SECOND_NS + 5, 16, &[SECOND_NS]),
+        (3 * SECOND_NS, 4 * SECOND_NS, 1, &[3 * SECOND_NS]),
+        (4 * SECOND_NS, 9 * SECOND_NS, 2, &[8 * SECOND_NS]),
+    ];
+    for (from, to, one_in, times) in views {
+        runner.sampled(from, to, one_in);
+        runner.push(&at(times), None, &mut emit).unwrap();
+    }
+    runner.finish(10 * SECOND_NS, &mut emit).unwrap();
+    let expected: Vec<(u64, u32)> = [4, 8, 16, 1, 2, 2, 2, 2, 2, 1]
+        .into_iter()
+        .enumerate()
+        .map(|(second, one_in)| (second as u64, one_in))
+        .collect();
+    assert_eq!(intervals, expected);
 }

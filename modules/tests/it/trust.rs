@@ -264,6 +264,7 @@ fn manifests_that_break_a_rule_are_not_signed() {
                 min: 1,
                 max: 2,
                 description: String::new(),
+                load_only: false,
             }];
         }),
     ];

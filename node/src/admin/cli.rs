@@ -14,7 +14,7 @@ use super::init::{InitOptions, NewSource};
 use super::partners::{Grant, Standing};
 use super::trace::{self, TraceCommand};
 use super::{
-    AdminError, AdminNode, State, check, developers, endorse, init, keys, partners, reload, revocations,
+    AdminError, AdminNode, State, check, developers, endorse, init, keys, partners, reload, revocations, runs,
 };
 use crate::config::SpiffeId;
 use crate::registry::RegistryName;
@@ -94,6 +94,12 @@ pub enum AdminCommand {
     /// The node's keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Modules that run on the live stream
+    #[command(subcommand)]
+    Module(ModuleCommand),
+    /// Queries that wait or run
+    #[command(subcommand)]
+    Query(QueryCommand),
     /// The trace on disk
     #[command(subcommand)]
     Trace(TraceCommand),
@@ -270,6 +276,44 @@ pub enum RevocationsCommand {
     },
 }
 
+/// Commands on live runs of a running node.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ModuleCommand {
+    /// List what runs, for whom, and what it used
+    List {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArgument,
+    },
+    /// Stop one run, whoever wants it; who may can start it again
+    Stop {
+        /// Its number, as `como-node module list` shows it
+        run: u64,
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArgument,
+    },
+}
+
+/// Commands on queries of a running node.
+#[derive(Clone, Debug, Subcommand)]
+pub enum QueryCommand {
+    /// List queries of all partners
+    List {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArgument,
+    },
+    /// Cancel one query, whoever asked it
+    Cancel {
+        /// Its id, as `como-node query list` shows it
+        id: String,
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArgument,
+    },
+}
+
 /// Commands on keys.
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeysCommand {
@@ -382,6 +426,10 @@ fn answer(command: AdminCommand) -> Result<(String, ExitCode), AdminError> {
         AdminCommand::Withdraw { name, node } => done(endorse::withdraw(&node.open()?, &name)?),
         AdminCommand::Revocations(command) => done(revocations_command(command)?),
         AdminCommand::Keys(command) => done(keys_command(command)?),
+        AdminCommand::Module(ModuleCommand::List { node }) => done(runs::runs(&node.open()?)?),
+        AdminCommand::Module(ModuleCommand::Stop { run, node }) => done(runs::stop(&node.open()?, run)?),
+        AdminCommand::Query(QueryCommand::List { node }) => done(runs::queries(&node.open()?)?),
+        AdminCommand::Query(QueryCommand::Cancel { id, node }) => done(runs::cancel(&node.open()?, &id)?),
         AdminCommand::Trace(command) => trace::run(command),
     }
 }

@@ -2,11 +2,9 @@
 
 use como_keys::keyring::Destroy;
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use super::events::{AdminEvent, running_supervisor};
 use super::node::SERVER_CERTIFICATE_DAYS;
-use super::orders::{self, DestroyOrder};
+use super::orders::{self, DestroyOrder, Order};
 use super::{AdminError, AdminNode, renew_revocations};
 use crate::registry::replace;
 
@@ -50,7 +48,10 @@ pub(super) fn destroy(node: &mut AdminNode, epoch: u32, what: Destroy) -> Result
     let existed = node.keyring.destroy_epoch(epoch, what);
     match running_supervisor(&node.layout) {
         // It holds the keys in memory, and writes the key file itself.
-        Some(supervisor) => order(node, supervisor, DestroyOrder::new(epoch, what))?,
+        Some(supervisor) => {
+            let order = Order::Destroy(DestroyOrder::new(epoch, what));
+            orders::give(&node.layout, supervisor, &order)?;
+        }
         None => node.keyring.save(&node.layout.keyring(), &node.root)?,
     }
     let what = match what {
@@ -75,17 +76,5 @@ pub(super) fn destroy(node: &mut AdminNode, epoch: u32, what: Destroy) -> Result
     Ok(format!(
         "{detail}.\nCopies of the key file ({}) would still open it: destroy them too.",
         node.layout.keyring().display()
-    ))
-}
-
-fn order(node: &AdminNode, supervisor: Pid, order: DestroyOrder) -> Result<(), AdminError> {
-    let path = orders::leave(&node.layout, order)?;
-    let _ = kill_process(supervisor, Signal::HUP);
-    if orders::is_taken(&path) {
-        return Ok(());
-    }
-    Err(AdminError::refused(
-        "the running node has not destroyed the keys yet",
-        "its log says why; it carries the order out at its next reload or start",
     ))
 }

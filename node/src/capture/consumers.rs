@@ -21,6 +21,7 @@ use super::pipeline::{LiveBlock, Wanted};
 use super::sampling::{Chooser, Sampling};
 use crate::feed;
 use crate::link::{self, LinkSender};
+use crate::records::Stretch;
 use crate::spares::Lent;
 use crate::trace::PacketBatch;
 
@@ -270,7 +271,12 @@ impl Serving {
                 .or_insert_with_key(|(key, one_in)| {
                     self.counts.count_made(key.level);
                     let sampled = sampled(block, *one_in, key.level, &mut self.chooser);
-                    view_for(key, sampled.as_ref().unwrap_or(block), &self.maps).map(Arc::new)
+                    let sample = sampled.as_ref().map(|_| Stretch {
+                        from_ns: span.0,
+                        to_ns: span.1.saturating_add(1),
+                        one_in: *one_in,
+                    });
+                    view_for(key, sampled.as_ref().unwrap_or(block), sample, &self.maps).map(Arc::new)
                 });
             let lost = || Gap {
                 from_ns: span.0,
@@ -458,6 +464,7 @@ fn chosen_of(batch: &PacketBatch, chosen: &Bitmap) -> PacketBatch {
 fn view_for(
     key: &ViewKey,
     block: &LiveBlock,
+    sample: Option<Stretch>,
     maps: &BTreeMap<(String, u32), Arc<Anonymizer>>,
 ) -> Option<Vec<u8>> {
     let map = || match key.audience.as_str() {
@@ -472,7 +479,7 @@ fn view_for(
         view.columns.weight.clone_from(&block.view.columns.weight);
         view
     };
-    let encode = |view: &View| feed::encode_view(view, key.frames, Some(&key.columns));
+    let encode = |view: &View| feed::encode_sample(view, key.frames, Some(&key.columns), sample);
     Some(match key.level {
         AccessLevel::Payload => encode(&raw(None)),
         AccessLevel::Headers => encode(&raw(Some(&**map()?))),

@@ -43,7 +43,7 @@ impl Live {
     /// Admits and starts a module that the supervisor has verified; an error is told to the developer.
     pub fn start(run: wire::module_run::Reader<'_>) -> Result<Self, String> {
         let (admitted, arguments) = admit(run)?;
-        let instance = admitted.instantiate(&arguments).map_err(|e| e.to_string())?;
+        let instance = admitted.recorder(&arguments).map_err(|e| e.to_string())?;
         let to_ns = if run.get_to_ns() == 0 {
             u64::MAX
         } else {
@@ -81,20 +81,25 @@ impl Live {
         };
         let mut emit = |rows| out.push(rows);
         let taken = match feed {
-            Feed::View(view) if !shows(view, &self.columns, self.manifest.wants_frames) => {
+            Feed::View(view, _) if !shows(view, &self.columns, self.manifest.wants_frames) => {
                 let times = &view.columns.ts_ns;
                 let (first, last) = (times.iter().min(), times.iter().max());
                 let (first, last) = (first.copied().unwrap_or(0), last.copied().unwrap_or(0));
                 runner.gap(first, last.saturating_add(1));
                 runner.advance(last, &mut emit)
             }
-            Feed::View(view) => runner.push(view, None, &mut emit),
+            Feed::View(view, sample) => {
+                if let Some(sample) = sample {
+                    runner.sampled(sample.from_ns, sample.to_ns, sample.one_in);
+                }
+                runner.push(view, None, &mut emit)
+            }
             Feed::Tick(now_ns) => runner.advance(*now_ns, &mut emit),
             Feed::Gap(gap) => {
                 runner.gap(gap.from_ns, gap.to_ns);
                 Ok(())
             }
-            Feed::Passed { .. } | Feed::Rows { .. } | Feed::End => Ok(()),
+            Feed::Passed { .. } | Feed::Rows { .. } | Feed::Piece(_) | Feed::End => Ok(()),
         };
         self.count(out);
         taken.map_err(|fault| fault.without_numbers())

@@ -222,7 +222,7 @@ impl Export {
 
     /// One message of capture. A module that misbehaves is dropped; the others go on.
     fn take(&mut self, feed: Feed) -> Result<(), ExportError> {
-        if let Feed::View(view) = &feed {
+        if let Feed::View(view, _) = &feed {
             let first = view.columns.ts_ns.first().copied();
             if let (true, Some(first)) = (self.interrupted, first) {
                 let from = self.last_ns.min(first);

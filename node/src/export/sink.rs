@@ -9,7 +9,7 @@ use como_policies::AccessLevel;
 
 use super::instance::{Live, OpenFile};
 use crate::link::LinkSender;
-use crate::records::{Header, Sealer, metric};
+use crate::records::{Header, Sealer, Stretch, metric};
 use crate::wire as messages;
 
 /// Items that wait for storage's acknowledgement; beyond it export takes no more packets.
@@ -102,15 +102,25 @@ impl RecordSink {
         let (from, to) = (interval.interval_start_ns, interval.interval_end_ns);
         // Between these and the records of an earlier run nothing was computed.
         if let Some(end_ns) = live.stored_to_ns.take().filter(|end_ns| *end_ns < from) {
-            self.put(live, (end_ns, from), false, b"");
+            let gap = Stretch {
+                from_ns: end_ns,
+                to_ns: from,
+                one_in: 1,
+            };
+            self.put(live, gap, false, b"");
         }
         let rows = como_dataset::encode_rows(&interval.rows);
-        self.put(live, (from, to), interval.complete, &rows);
+        let of = Stretch {
+            from_ns: from,
+            to_ns: to,
+            one_in: interval.sampled,
+        };
+        self.put(live, of, interval.complete, &rows);
     }
 
-    fn put(&mut self, live: &mut Live, (from, to): (u64, u64), complete: bool, rows: &[u8]) {
+    fn put(&mut self, live: &mut Live, of: Stretch, complete: bool, rows: &[u8]) {
         let Some(file) = &mut live.file else { return };
-        let block = file.sealer.seal(from, to, complete, rows);
+        let block = file.sealer.seal(of, complete, rows);
         file.bytes += block.len() as u64;
         live.stored_bytes += block.len() as u64;
         let item = messages::store_item(|item| {

@@ -13,7 +13,7 @@ use como_modules::limits::EMPTY_INTERVALS_MAX;
 use como_policies::{AccessLevel, Window};
 
 use super::request::{Request, SegmentRequest};
-use super::{Part, Piece, ReaderError, Totals, hours};
+use super::{Output, Part, ReaderError, Totals, hours};
 use crate::feed::{self, MAX_BATCH_PACKETS};
 use crate::retrieval::plan::{Planned, Step};
 use crate::retrieval::{self, Retriever, Search};
@@ -29,9 +29,10 @@ const FIRST_READ_BYTES: u64 = 6 << 10;
 
 type Run<'a> = retrieval::Run<'a, SegmentRequest>;
 
-/// Reads all segments of a request.
-pub(super) fn read(request: &Request, parts: &SyncSender<Receiver<Part>>) {
-    retrieval::retrieve(request, &request.segments, parts);
+/// Reads segments of a request, by their place in it, for its present window.
+pub(super) fn read(request: &Request, segments: &[usize], parts: &SyncSender<Receiver<Part>>) {
+    let segments = segments.iter().map(|at| &request.segments[*at]);
+    retrieval::retrieve(request, segments, parts);
 }
 
 impl Retriever for Request {
@@ -133,7 +134,7 @@ fn open(request: &Request, segment: &SegmentRequest) -> Result<SegmentReader, Tr
 /// What a run gives, as it is gathered.
 #[derive(Default)]
 struct Out {
-    pieces: Vec<Piece>,
+    outputs: Vec<Output>,
     /// Packets of several blocks that travel as one view.
     view: Option<View>,
     totals: Totals,
@@ -157,13 +158,13 @@ impl Out {
 
     fn encode(&mut self, request: &Request, view: Option<View>) {
         let encoded = view.map(|view| feed::encode_view(&view, request.frames, Some(&request.sent)));
-        self.pieces.extend(encoded.map(Piece::Message));
+        self.outputs.extend(encoded.map(Output::Message));
     }
 
     fn message(&mut self, request: &Request, message: Vec<u8>) {
         let before = self.view.take();
         self.encode(request, before);
-        self.pieces.push(Piece::Message(message));
+        self.outputs.push(Output::Message(message));
     }
 
     fn gap(&mut self, request: &Request, gap: &Gap) {
@@ -199,7 +200,7 @@ impl Out {
     fn part(mut self, request: &Request, bytes: u64) -> Part {
         let last = self.view.take();
         self.encode(request, last);
-        Part::Run(self.pieces, bytes, self.totals)
+        Part::Run(self.outputs, bytes, self.totals)
     }
 }
 
@@ -243,7 +244,7 @@ fn try_block(
         let wanted = Wanted::all(AccessLevel::Anonymized, request.groups);
         let view = run.reader.view_in(sections, &block, &wanted)?;
         out.totals.packets += view.len() as u64;
-        out.pieces.push(Piece::Flows(hours::gather(request, &view)));
+        out.outputs.push(Output::Flows(hours::gather(request, &view)));
         return Ok(());
     }
     let view = views(request, run, &block, sections)?;

@@ -13,6 +13,7 @@ use como_policies::AccessLevel;
 
 use super::request::Request;
 use crate::feed;
+use crate::records::Stretch;
 use crate::trace::TraceError;
 
 /// What one block of the trace adds to its hours.
@@ -74,8 +75,12 @@ impl<'a> Hours<'a> {
 
     fn release(&self, bin: &Bin) -> Result<Vec<Vec<u8>>, TraceError> {
         let rows = |batch| {
-            let end_ns = bin.start_ns.saturating_add(coarse::BIN_NS);
-            feed::encode_rows(bin.start_ns, end_ns, true, &como_dataset::encode_rows(&batch))
+            let hour = Stretch {
+                from_ns: bin.start_ns,
+                to_ns: bin.start_ns.saturating_add(coarse::BIN_NS),
+                one_in: 1,
+            };
+            feed::encode_rows(hour, true, &como_dataset::encode_rows(&batch))
         };
         if self.request.view_level == AccessLevel::Aggregate {
             return Ok(vec![rows(tables::counter_rows(&aggregate::count(bin)))]);

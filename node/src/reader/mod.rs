@@ -22,7 +22,7 @@ use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
 use crate::trace::TraceError;
 use crate::wire as messages;
 use hours::{Flows, Hours};
-use request::Request;
+use request::{Piece, Request};
 
 /// How often progress is reported.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -75,13 +75,13 @@ struct Totals {
 /// What workers hand to the sender of the feed, in order.
 enum Part {
     /// What a run of blocks gives, and the bytes of the trace that are done with it, read or not.
-    Run(Vec<Piece>, u64, Totals),
+    Run(Vec<Output>, u64, Totals),
     /// Nothing can follow.
     Failed(ReaderError),
 }
 
 /// What one or more blocks give.
-enum Piece {
+enum Output {
     /// A message of the feed.
     Message(Vec<u8>),
     /// What a block adds to its hours.
@@ -91,31 +91,38 @@ enum Piece {
 impl Part {
     /// One message.
     fn message(message: Vec<u8>, bytes: u64) -> Self {
-        Self::Run(vec![Piece::Message(message)], bytes, Totals::default())
+        Self::Run(vec![Output::Message(message)], bytes, Totals::default())
     }
 }
 
-/// Reads one request to its end.
-pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -> Result<(), ReaderError> {
-    let request = Request::read(&start.bytes)?;
-    let mut runner = runner_link(&mut commands)?;
+/// Reads one request to its end, one part of its window after the other.
+pub fn run(control: LinkSender, mut commands: LinkReceiver, start: &Frame) -> Result<(), ReaderError> {
+    let mut request = Request::read(&start.bytes)?;
+    let runner = runner_link(&mut commands)?;
     hear_allowances(commands, request.bucket.clone());
-    let (parts, queue) = sync_channel::<Receiver<Part>>(MAX_WAITING_RUNS);
-    let total = request.total_bytes()?;
-    let totals = std::thread::scope(|scope| {
-        let request = &request;
-        scope.spawn(move || {
-            if request.records.is_empty() {
-                blocks::read(request, &parts)
-            } else {
-                records::read(request, &parts)
-            }
-        });
-        send_parts(queue, request, &mut runner, &mut control, total)
-    })?;
-    runner.send_bytes(&feed::encode_tick(request.window.to_ns), &[])?;
-    runner.send_bytes(&feed::encode_end(), &[])?;
-    control.send_bytes(
+    let mut feeding = Feeding {
+        runner,
+        control,
+        totals: Totals::default(),
+        done: 0,
+        total: request.total_bytes()?,
+        reported: Instant::now(),
+    };
+    let end_ns = request.window.to_ns;
+    for piece in std::mem::take(&mut request.pieces) {
+        if let Piece::Trace(window, _) = &piece {
+            request.window = *window;
+            feeding.runner.send_bytes(&feed::encode_piece(*window), &[])?;
+        }
+        feeding.piece(&request, &piece)?;
+        if let Piece::Trace(window, _) = &piece {
+            feeding.runner.send_bytes(&feed::encode_tick(window.to_ns), &[])?;
+        }
+    }
+    feeding.runner.send_bytes(&feed::encode_tick(end_ns), &[])?;
+    feeding.runner.send_bytes(&feed::encode_end(), &[])?;
+    let totals = feeding.totals;
+    feeding.control.send_bytes(
         &messages::up(|up| {
             let mut finished = up.init_finished();
             finished.set_packets(totals.packets);
@@ -128,53 +135,75 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
     Ok(())
 }
 
-/// Sends parts in the order of the trace, whichever worker is done first.
-fn send_parts(
-    queue: Receiver<Receiver<Part>>,
-    request: &Request,
-    runner: &mut LinkSender,
-    control: &mut LinkSender,
+/// What goes to the runner, and how far it is.
+struct Feeding {
+    runner: LinkSender,
+    control: LinkSender,
+    totals: Totals,
+    /// Bytes that are done with, read or not.
+    done: u64,
     total: u64,
-) -> Result<Totals, ReaderError> {
-    let mut hours = Hours::new(request);
-    let (mut totals, mut done) = (Totals::default(), 0);
-    let mut reported = Instant::now();
-    for part in queue {
-        // A worker that is gone without a part has panicked; its thread reported that.
-        let Ok(part) = part.recv() else {
-            return Err(std::io::Error::other("a worker thread failed").into());
-        };
-        let (pieces, bytes, part) = match part {
-            Part::Run(pieces, bytes, part) => (pieces, bytes, part),
-            Part::Failed(error) => return Err(error),
-        };
-        for piece in pieces {
-            let messages = match piece {
-                Piece::Message(message) => vec![message],
-                Piece::Flows(flows) => hours.take(flows)?,
+    reported: Instant,
+}
+
+impl Feeding {
+    /// Reads one part of the window.
+    fn piece(&mut self, request: &Request, piece: &Piece) -> Result<(), ReaderError> {
+        let (parts, queue) = sync_channel::<Receiver<Part>>(MAX_WAITING_RUNS);
+        std::thread::scope(|scope| {
+            scope.spawn(move || match piece {
+                Piece::Trace(_, segments) => blocks::read(request, segments, &parts),
+                Piece::Records(stretch) => records::read(request, stretch, &parts),
+            });
+            self.send_parts(queue, request)
+        })
+    }
+
+    /// Sends parts in the order of the trace, whichever worker is done first.
+    fn send_parts(&mut self, queue: Receiver<Receiver<Part>>, request: &Request) -> Result<(), ReaderError> {
+        let mut hours = Hours::new(request);
+        for part in queue {
+            // A worker that is gone without a part has panicked; its thread reported that.
+            let Ok(part) = part.recv() else {
+                return Err(std::io::Error::other("a worker thread failed").into());
+            };
+            let (messages, bytes, part) = match part {
+                Part::Run(messages, bytes, part) => (messages, bytes, part),
+                Part::Failed(error) => return Err(error),
             };
             for message in messages {
-                runner.send_bytes(&message, &[])?;
+                let messages = match message {
+                    Output::Message(message) => vec![message],
+                    Output::Flows(flows) => hours.take(flows)?,
+                };
+                for message in messages {
+                    self.runner.send_bytes(&message, &[])?;
+                }
             }
+            self.done += bytes;
+            self.totals.packets += part.packets;
+            self.totals.damaged += part.damaged;
+            self.report(request)?;
         }
-        done += bytes;
-        totals.packets += part.packets;
-        totals.damaged += part.damaged;
-        if reported.elapsed() >= PROGRESS_EVERY {
-            reported = Instant::now();
-            let message = messages::up(|up| {
-                let mut progress = up.init_progress();
-                progress.set_done(done.min(total));
-                progress.set_total(total);
-                progress.set_paused_ns(request.bucket.paused_ns());
-            });
-            control.send_bytes(&message, &[])?;
+        for message in hours.finish()? {
+            self.runner.send_bytes(&message, &[])?;
         }
+        Ok(())
     }
-    for message in hours.finish()? {
-        runner.send_bytes(&message, &[])?;
+
+    fn report(&mut self, request: &Request) -> Result<(), ReaderError> {
+        if self.reported.elapsed() < PROGRESS_EVERY {
+            return Ok(());
+        }
+        self.reported = Instant::now();
+        let message = messages::up(|up| {
+            let mut progress = up.init_progress();
+            progress.set_done(self.done.min(self.total));
+            progress.set_total(self.total);
+            progress.set_paused_ns(request.bucket.paused_ns());
+        });
+        Ok(self.control.send_bytes(&message, &[])?)
     }
-    Ok(totals)
 }
 
 fn runner_link(commands: &mut LinkReceiver) -> Result<LinkSender, ReaderError> {

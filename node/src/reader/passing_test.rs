@@ -12,7 +12,7 @@ use como_policies::{AccessLevel, Window};
 use proptest::prelude::*;
 
 use super::request::Request;
-use super::{MAX_WAITING_RUNS, Part, Piece, blocks};
+use super::{MAX_WAITING_RUNS, Output, Part, blocks};
 use crate::feed::{self, Feed};
 use crate::trace::Retain;
 use crate::trace::sample::{Parts, Sample, T0, batch_of, parts};
@@ -105,27 +105,30 @@ fn run(
     let (mut intervals, mut packets, mut read) = (Vec::new(), 0, 0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            blocks::read(&request, &sender);
+            let all: Vec<usize> = (0..request.segments.len()).collect();
+            blocks::read(&request, &all, &sender);
             drop(sender);
         });
         for part in parts {
-            let Part::Run(pieces, _, totals) = part.recv().unwrap() else {
+            let Part::Run(outputs, _, totals) = part.recv().unwrap() else {
                 panic!("packets are read, and nothing fails")
             };
             packets += totals.packets;
-            for piece in pieces {
-                let Piece::Message(message) = piece else {
+            for output in outputs {
+                let Output::Message(message) = output else {
                     panic!("a module gets packets")
                 };
                 let mut emit = |rows| intervals.push(rows);
                 match feed::decode(&message).unwrap() {
-                    Feed::View(view) => {
+                    Feed::View(view, _) => {
                         read += view.len();
                         runner.push(&view, None, &mut emit).unwrap();
                     }
                     Feed::Passed { now_ns, .. } => runner.advance(now_ns, &mut emit).unwrap(),
                     Feed::Gap(gap) => runner.gap(gap.from_ns, gap.to_ns),
-                    Feed::Tick(_) | Feed::Rows { .. } | Feed::End => panic!("not of a block"),
+                    Feed::Tick(_) | Feed::Rows { .. } | Feed::Piece(_) | Feed::End => {
+                        panic!("not of a block")
+                    }
                 }
             }
         }

@@ -29,6 +29,14 @@ pub(super) struct SegmentRequest {
     pub checked: Checked,
 }
 
+/// Where the rows of a part of the window come from.
+pub(super) enum Piece {
+    /// From the packets of segments, by their place in the request.
+    Trace(Window, Vec<usize>),
+    /// From records.
+    Records(RecordRequest),
+}
+
 /// Stored intervals without a hole, of one record file.
 pub(super) struct RecordRequest {
     pub file: String,
@@ -40,8 +48,11 @@ pub(super) struct RecordRequest {
 pub(super) struct Request {
     pub directory: PathBuf,
     pub node_key: Option<VerifyingKey>,
+    pub records_directory: PathBuf,
     pub segments: Vec<SegmentRequest>,
-    pub records: Vec<RecordRequest>,
+    /// All of the window that there is something of, in order of time.
+    pub pieces: Vec<Piece>,
+    /// Packet times that are read: those of the piece that is its turn.
     pub window: Window,
     pub view_level: AccessLevel,
     pub ask_level: AccessLevel,
@@ -133,19 +144,17 @@ impl Request {
             true => None,
             false => Some(VerifyingKey::from_bytes(&array(node_key)?).map_err(|_| failed("bad node key"))?),
         };
+        let segments: Vec<SegmentRequest> = start
+            .get_segments()?
+            .iter()
+            .map(segment)
+            .collect::<capnp::Result<_>>()?;
         Ok(Self {
+            pieces: pieces(start, window, segments.len())?,
             directory: PathBuf::from(text(start.get_directory())?),
+            records_directory: PathBuf::from(text(start.get_records_directory())?),
             node_key,
-            segments: start
-                .get_segments()?
-                .iter()
-                .map(segment)
-                .collect::<capnp::Result<_>>()?,
-            records: start
-                .get_records()?
-                .iter()
-                .map(record)
-                .collect::<capnp::Result<_>>()?,
+            segments,
             window,
             view_level,
             ask_level: level(start.get_ask_level())?,
@@ -213,15 +222,45 @@ impl Request {
 
     /// Bytes of all files, for the progress bar.
     pub fn total_bytes(&self) -> Result<u64, ReaderError> {
-        let files = self
-            .segments
-            .iter()
-            .map(|s| &s.file)
-            .chain(self.records.iter().map(|stretch| &stretch.file));
-        Ok(files
-            .map(|file| std::fs::metadata(self.directory.join(file)).map_or(0, |m| m.len()))
+        let segments = self.segments.iter().map(|s| self.directory.join(&s.file));
+        let records = self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Records(stretch) => Some(self.records_directory.join(&stretch.file)),
+            Piece::Trace(..) => None,
+        });
+        Ok(segments
+            .chain(records)
+            .map(|file| std::fs::metadata(file).map_or(0, |m| m.len()))
             .sum())
     }
+}
+
+/// The parts of the window, in order of time.
+fn pieces(
+    start: wire::reader_start::Reader<'_>,
+    window: Window,
+    segments: usize,
+) -> capnp::Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    for piece in start.get_pieces()?.iter() {
+        let window =
+            Window::new(piece.get_from_ns(), piece.get_to_ns()).map_err(|_| failed("an empty piece"))?;
+        let named: Vec<usize> = piece.get_segments()?.iter().map(|at| at as usize).collect();
+        if named.iter().any(|at| *at >= segments) {
+            return Err(failed("a piece of a segment that is not granted"));
+        }
+        pieces.push(Piece::Trace(window, named));
+    }
+    for stretch in start.get_records()?.iter() {
+        pieces.push(Piece::Records(record(stretch)?));
+    }
+    if pieces.is_empty() {
+        pieces.push(Piece::Trace(window, (0..segments).collect()));
+    }
+    pieces.sort_by_key(|piece| match piece {
+        Piece::Trace(window, _) => window.from_ns,
+        Piece::Records(stretch) => stretch.stretch.from_ns,
+    });
+    Ok(pieces)
 }
 
 fn segment(grant: wire::segment_grant::Reader<'_>) -> capnp::Result<SegmentRequest> {

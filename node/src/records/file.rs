@@ -8,6 +8,21 @@ use super::{HEAD_BYTES, MAX_ROWS_BYTES, RecordError};
 
 const BLOCK_MAGIC: u32 = u32::from_le_bytes(*b"CREB");
 const FLAG_COMPLETE: u32 = 1;
+/// Where the sampling rate stands among the flags: above the lowest byte.
+const ONE_IN_SHIFT: u32 = 8;
+/// Largest sampling rate that a head holds; a larger one is told as this.
+const MAX_ONE_IN: u32 = (1 << (u32::BITS - ONE_IN_SHIFT)) - 1;
+
+/// Packet times that rows are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Start, ns.
+    pub from_ns: u64,
+    /// End, exclusive, ns.
+    pub to_ns: u64,
+    /// One packet in so many was looked at, at worst; 1: all.
+    pub one_in: u32,
+}
 
 /// What a block says in the clear: its place and its interval, never its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +33,10 @@ pub struct Head {
     pub from_ns: u64,
     /// End of the interval, ns.
     pub to_ns: u64,
-    /// Whether the module saw every packet of the interval.
+    /// Whether nothing of the interval is missing.
     pub complete: bool,
+    /// One packet in so many was looked at, at worst; 1: all.
+    pub one_in: u32,
     /// Bytes that follow.
     pub sealed_bytes: u32,
     /// Bytes of the rows message.
@@ -31,7 +48,12 @@ impl Head {
     pub fn to_bytes(self) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
         bytes[0..4].copy_from_slice(&BLOCK_MAGIC.to_le_bytes());
-        bytes[4..8].copy_from_slice(&(if self.complete { FLAG_COMPLETE } else { 0 }).to_le_bytes());
+        let one_in = match self.one_in {
+            0 | 1 => 0,
+            one_in => one_in.min(MAX_ONE_IN),
+        };
+        let flags = (u32::from(self.complete) * FLAG_COMPLETE) | (one_in << ONE_IN_SHIFT);
+        bytes[4..8].copy_from_slice(&flags.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.number.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.from_ns.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.to_ns.to_le_bytes());
@@ -49,11 +71,13 @@ impl Head {
             from_ns: u64_at(16),
             to_ns: u64_at(24),
             complete: flags & FLAG_COMPLETE != 0,
+            one_in: (flags >> ONE_IN_SHIFT).max(1),
             sealed_bytes: u32_at(32),
             rows_bytes: u32_at(36),
         };
         let sound = u32_at(0) == BLOCK_MAGIC
-            && flags <= FLAG_COMPLETE
+            && flags & ((1 << ONE_IN_SHIFT) - 1) <= FLAG_COMPLETE
+            && flags >> ONE_IN_SHIFT != 1
             && head.from_ns < head.to_ns
             && head.sealed_bytes as usize >= TAG_BYTES
             && head.sealed_bytes as usize <= MAX_ROWS_BYTES + MAX_ROWS_BYTES / 100 + 1024;
@@ -94,8 +118,8 @@ pub struct Recovered {
     pub blocks: u64,
     /// Bytes up to the end of the last whole block; what follows is a torn tail.
     pub valid_bytes: u64,
-    /// Stretches of packet time without a hole, ns, in order.
-    pub stretches: Vec<(u64, u64)>,
+    /// Stretches of packet time without a hole and sampled alike, in order.
+    pub stretches: Vec<Stretch>,
 }
 
 impl Recovered {
@@ -107,12 +131,16 @@ impl Recovered {
             return false;
         }
         match self.stretches.last_mut() {
-            Some((_, to)) if *to == head.from_ns => {
-                *to = head.to_ns;
+            Some(last) if last.to_ns == head.from_ns && last.one_in == head.one_in => {
+                last.to_ns = head.to_ns;
                 false
             }
             _ => {
-                self.stretches.push((head.from_ns, head.to_ns));
+                self.stretches.push(Stretch {
+                    from_ns: head.from_ns,
+                    to_ns: head.to_ns,
+                    one_in: head.one_in,
+                });
                 true
             }
         }

@@ -4,16 +4,17 @@
 //! ```text
 //! magic "COMOREC1" | u32 header bytes | header (record.capnp) | block*
 //! block: 40-byte clear head | sealed rows
-//! head : u32 magic | u32 flags | u64 number | u64 from_ns | u64 to_ns | u32 sealed bytes | u32 message bytes
+//! head : u32 magic | u8 flags | u24 sampling | u64 number | u64 from_ns | u64 to_ns | u32 sealed bytes | u32 message bytes
 //! ```
-//! Numbers are little-endian. A block's rows are one Cap'n Proto table (dataset.capnp), LZ4 compressed,
+//! Numbers are little-endian. Flag 1: nothing of the interval is missing. Sampling: one packet in so many was looked at,
+//! 0: all. A block's rows are one Cap'n Proto table (dataset.capnp), LZ4 compressed,
 //! sealed with ChaCha20-Poly1305 under the file's data key; the nonce is the block number and the
 //! associated data is the head, so that no block can be moved, replayed or given another interval.
 
 mod file;
 mod header;
 
-pub use file::{Block, Head, Recovered, recover};
+pub use file::{Block, Head, Recovered, Stretch, recover};
 pub use header::{Header, file_start, metric};
 
 use como_keys::aead::{BlockCipher, DataKey, TAG_BYTES};
@@ -63,13 +64,14 @@ impl Sealer {
     }
 
     /// Seals the rows of one interval; returns the block's bytes.
-    pub fn seal(&mut self, from_ns: u64, to_ns: u64, complete: bool, rows: &[u8]) -> Vec<u8> {
+    pub fn seal(&mut self, interval: Stretch, complete: bool, rows: &[u8]) -> Vec<u8> {
         let mut sealed = lz4_flex::block::compress(rows);
         let head = Head {
             number: self.number,
-            from_ns,
-            to_ns,
+            from_ns: interval.from_ns,
+            to_ns: interval.to_ns,
             complete,
+            one_in: interval.one_in,
             sealed_bytes: (sealed.len() + TAG_BYTES) as u32,
             rows_bytes: rows.len() as u32,
         };
@@ -98,10 +100,24 @@ pub fn open(cipher: &BlockCipher, block: Block) -> Result<(Head, Vec<u8>), Recor
 mod tests {
     use super::*;
 
+    fn stretch(from_ns: u64, to_ns: u64, one_in: u32) -> Stretch {
+        Stretch {
+            from_ns,
+            to_ns,
+            one_in,
+        }
+    }
+
     fn file(key: &DataKey, blocks: u64) -> Vec<u8> {
         let mut sealer = Sealer::new(key);
         (0..blocks)
-            .flat_map(|i| sealer.seal(i * 10, i * 10 + 10, i != 1, format!("rows of {i}").as_bytes()))
+            .flat_map(|i| {
+                sealer.seal(
+                    stretch(i * 10, i * 10 + 10, i as u32 + 1),
+                    i != 1,
+                    format!("rows of {i}").as_bytes(),
+                )
+            })
             .collect()
     }
 
@@ -115,8 +131,8 @@ mod tests {
             let block = Block::read(&mut at).unwrap().unwrap();
             let (head, rows) = open(&cipher, block).unwrap();
             assert_eq!(
-                (head.number, head.from_ns, head.to_ns, head.complete),
-                (i, i * 10, i * 10 + 10, i != 1)
+                (head.number, head.from_ns, head.to_ns, head.complete, head.one_in),
+                (i, i * 10, i * 10 + 10, i != 1, i as u32 + 1)
             );
             assert_eq!(rows, format!("rows of {i}").into_bytes());
         }
@@ -149,25 +165,30 @@ mod tests {
                 (1, first as u64),
                 "cut at {cut}"
             );
-            assert_eq!(recovered.stretches, [(0, 10)]);
+            assert_eq!(recovered.stretches, [stretch(0, 10, 1)]);
         }
     }
 
     #[test]
-    fn stretches_break_at_holes_and_incomplete_intervals() {
+    fn stretches_break_at_holes_incomplete_intervals_and_other_sampling() {
         let key = DataKey::generate();
         let mut sealer = Sealer::new(&key);
         let mut bytes = Vec::new();
-        for (from, to, complete) in [
-            (0, 10, true),
-            (10, 20, true),
-            (20, 30, false),
-            (30, 40, true),
-            (50, 60, true),
+        for (from, to, complete, one_in) in [
+            (0, 10, true, 1),
+            (10, 20, true, 1),
+            (20, 30, false, 1),
+            (30, 40, true, 1),
+            (50, 60, true, 1),
+            (60, 70, true, 8),
+            (70, 80, true, 8),
+            (80, 90, true, 1),
         ] {
-            bytes.extend(sealer.seal(from, to, complete, b""));
+            bytes.extend(sealer.seal(stretch(from, to, one_in), complete, b""));
         }
         let recovered = recover(&mut std::io::Cursor::new(&bytes), 0).unwrap();
-        assert_eq!(recovered.stretches, [(0, 20), (30, 40), (50, 60)]);
+        let expected = [(0, 20, 1), (30, 40, 1), (50, 60, 1), (60, 80, 8), (80, 90, 1)]
+            .map(|(from, to, one_in)| stretch(from, to, one_in));
+        assert_eq!(recovered.stretches, expected);
     }
 }

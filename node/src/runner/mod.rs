@@ -4,8 +4,8 @@
 
 mod output;
 mod packets;
+mod pieces;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -13,12 +13,13 @@ use como_capnp::wire_capnp as wire;
 use como_dataset::{DatasetError, Header};
 use como_keys::sealing::Recipient;
 use como_keys::signing::Signature;
-use como_modules::{AdmittedModule, Answer, IntervalRunner, Usage, VerifiedModule};
+use como_modules::{AdmittedModule, Answer, Usage, VerifiedModule};
 
 use crate::feed::{self, Feed};
 use crate::link::{self, Frame, LinkError, LinkReceiver, LinkSender};
 use crate::wire as messages;
 use output::Output;
+use pieces::Pieces;
 
 /// Messages of the reader that may wait; then the reader waits.
 const MAX_WAITING_FEEDS: usize = 8;
@@ -51,7 +52,7 @@ pub enum RunnerError {
 
 /// What the runner computes.
 enum Work {
-    Module(Box<IntervalRunner>),
+    Module(Box<Pieces>),
     Packets,
     Records,
 }
@@ -75,16 +76,11 @@ pub fn run(mut control: LinkSender, mut commands: LinkReceiver, start: &Frame) -
     let (file, feeds) = peers(&mut commands)?;
     let (mut work, answer) = work(start, &header)?;
     let mut output = Output::create(file, &header, &recipients, answer)?;
-    let known = header.gaps.iter().map(|gap| (gap.from_ns, gap.to_ns)).collect();
-    consume(&feeds, &mut work, &mut output, KnownGaps(known))?;
-    let mut usage = Usage::default();
-    if let Work::Module(runner) = work {
-        let mut emitted = Vec::new();
-        usage = runner
-            .finish(header.window.to_ns, &mut |rows| emitted.push(rows))
-            .map_err(fault)?;
-        output.intervals(emitted)?;
-    }
+    consume(&feeds, &mut work, &mut output)?;
+    let usage = match &work {
+        Work::Module(pieces) => pieces.usage(),
+        Work::Packets | Work::Records => Usage::default(),
+    };
     let unsigned = output.finish()?;
     let answering = unsigned.usage;
     control.send_bytes(
@@ -172,11 +168,10 @@ fn work(
         Which::Check(_) => return Err(unexpected().into()),
         Which::Module(run) => {
             let (admitted, arguments) = admit(run?)?;
-            let instance = admitted.instantiate(&arguments).map_err(refused)?;
             let answer = Answer::new(&admitted, &arguments, every_ns).map_err(refused)?;
-            let (from, to) = (header.window.from_ns, header.window.to_ns);
-            let runner = IntervalRunner::new(instance, admitted.filter().clone(), from, to);
-            (Work::Module(Box::new(runner)), Some(answer))
+            let gaps = header.gaps.iter().map(|gap| (gap.from_ns, gap.to_ns)).collect();
+            let pieces = Pieces::new(admitted, arguments, gaps);
+            (Work::Module(Box::new(pieces)), Some(answer))
         }
     })
 }
@@ -209,83 +204,49 @@ fn admit(run: wire::module_run::Reader<'_>) -> Result<(AdmittedModule, Vec<(Stri
     Ok((admitted, arguments))
 }
 
-/// Gaps that were known before the first packet, ns, in order of time. A module is told of each before the
-/// packets that follow it.
-struct KnownGaps(VecDeque<(u64, u64)>);
-
-impl KnownGaps {
-    fn tell(&mut self, runner: &mut IntervalRunner, now_ns: u64) {
-        while let Some((from_ns, to_ns)) = self.0.pop_front_if(|(from_ns, _)| *from_ns <= now_ns) {
-            runner.gap(from_ns, to_ns);
-        }
-    }
-}
-
 /// Takes the feed until its end.
-fn consume(
-    feeds: &Receiver<Feed>,
-    work: &mut Work,
-    output: &mut Output,
-    mut known: KnownGaps,
-) -> Result<(), RunnerError> {
+fn consume(feeds: &Receiver<Feed>, work: &mut Work, output: &mut Output) -> Result<(), RunnerError> {
     loop {
         let feed = feeds.recv().map_err(|_| RunnerError::ReaderGone)?;
         match (feed, &mut *work) {
-            (Feed::End, Work::Module(runner)) => {
-                known.tell(runner, u64::MAX);
-                return Ok(());
-            }
+            (Feed::End, Work::Module(pieces)) => return pieces.end(output),
             (Feed::End, _) => return Ok(()),
-            (Feed::View(view), Work::Module(runner)) => {
+            (Feed::Piece(window), Work::Module(pieces)) => pieces.begin(window, output)?,
+            (Feed::View(view, _), Work::Module(pieces)) => {
                 output.count_packets(view.len() as u64);
-                known.tell(runner, view.columns.ts_ns.iter().copied().max().unwrap_or(0));
-                let mut emitted = Vec::new();
-                runner
-                    .push(&view, None, &mut |rows| emitted.push(rows))
-                    .map_err(fault)?;
-                output.intervals(emitted)?;
+                pieces.view(&view, output)?;
             }
-            (Feed::View(view), Work::Packets) => output.packets(*view)?,
-            (Feed::Passed { now_ns, packets }, Work::Module(runner)) => {
+            (Feed::View(view, _), Work::Packets) => output.packets(*view)?,
+            (Feed::Passed { now_ns, packets }, Work::Module(pieces)) => {
                 output.count_packets(packets);
-                advance(runner, now_ns, &mut known, output)?;
+                pieces.advance(now_ns, output)?;
             }
-            (Feed::Tick(now_ns), Work::Module(runner)) => advance(runner, now_ns, &mut known, output)?,
+            (Feed::Tick(now_ns), Work::Module(pieces)) => pieces.advance(now_ns, output)?,
             (Feed::Gap(gap), work) => {
-                if let Work::Module(runner) = work {
-                    runner.gap(gap.from_ns, gap.to_ns);
+                if let Work::Module(pieces) = work {
+                    pieces.gap(gap.from_ns, gap.to_ns);
                 }
                 output.gap(gap);
             }
             (
                 Feed::Rows {
-                    from_ns,
-                    to_ns,
+                    interval,
                     complete,
                     rows,
                 },
-                Work::Records,
+                work @ (Work::Records | Work::Module(_)),
             ) => {
-                output.stored(from_ns, to_ns, complete, &rows)?;
+                if let Work::Module(pieces) = work {
+                    pieces.end(output)?;
+                }
+                output.stored(interval, complete, &rows)?;
             }
-            (Feed::Tick(_) | Feed::Passed { .. } | Feed::Rows { .. } | Feed::View(_), _) => {}
+            (
+                Feed::Tick(_) | Feed::Passed { .. } | Feed::Rows { .. } | Feed::Piece(_) | Feed::View(..),
+                _,
+            ) => {}
         }
     }
-}
-
-/// Time has reached `now_ns` without a packet for the module.
-fn advance(
-    runner: &mut IntervalRunner,
-    now_ns: u64,
-    known: &mut KnownGaps,
-    output: &mut Output,
-) -> Result<(), RunnerError> {
-    known.tell(runner, now_ns);
-    let mut emitted = Vec::new();
-    runner
-        .advance(now_ns, &mut |rows| emitted.push(rows))
-        .map_err(fault)?;
-    output.intervals(emitted)
 }
 
 fn await_signature(commands: &mut LinkReceiver) -> Result<Signature, RunnerError> {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Seek, Write};
 
 use como_anonymize::View;
-use como_dataset::{Batch, ColumnData, Completeness, DatasetWriter, Gap, Header, Unsigned};
+use como_dataset::{Batch, ColumnData, Completeness, DatasetWriter, Gap, Header, Sampled, Unsigned};
 use como_keys::sealing::Recipient;
 use como_keys::signing::Signature;
 use como_modules::merge::MergeError;
@@ -13,9 +13,10 @@ use como_policies::Window;
 
 use super::RunnerError;
 use super::packets::Packets;
+use crate::records::Stretch;
 use crate::retrieval::Merge;
 
-/// Most gaps and interrupted intervals that a dataset names; more are merged into the last.
+/// Most gaps, interrupted and sampled intervals that a dataset names; more are merged into the last.
 const MAX_NAMED_STRETCHES: usize = 1000;
 
 /// A dataset being written.
@@ -97,14 +98,18 @@ impl Output {
         if !interval.complete {
             self.interrupted(interval.interval_start_ns, interval.interval_end_ns);
         }
+        if interval.sampled > 1 {
+            self.sampled(&interval);
+        }
         self.rows(interval.interval_start_ns, interval.rows)
     }
 
     /// Rows that were computed before.
-    pub fn stored(&mut self, from: u64, to: u64, complete: bool, rows: &[u8]) -> Result<(), RunnerError> {
+    pub fn stored(&mut self, of: Stretch, complete: bool, rows: &[u8]) -> Result<(), RunnerError> {
         let interval = IntervalRows {
-            interval_start_ns: from,
-            interval_end_ns: to,
+            interval_start_ns: of.from_ns,
+            interval_end_ns: of.to_ns,
+            sampled: of.one_in,
             rows: como_dataset::decode_rows(rows)?,
             complete,
             packets: 0,
@@ -157,6 +162,25 @@ impl Output {
                 last.to_ns = last.to_ns.max(to);
             }
             _ => self.end.interrupted.extend(Window::new(from, to)),
+        }
+    }
+
+    /// Rows of an interval are estimates.
+    fn sampled(&mut self, interval: &IntervalRows) {
+        let full = self.end.sampled.len() >= MAX_NAMED_STRETCHES;
+        let (from_ns, to_ns) = (interval.interval_start_ns, interval.interval_end_ns);
+        match self.end.sampled.last_mut() {
+            Some(last) if full || (last.window.to_ns == from_ns && last.one_in == interval.sampled) => {
+                last.window.to_ns = last.window.to_ns.max(to_ns);
+                last.one_in = last.one_in.max(interval.sampled);
+            }
+            _ => self
+                .end
+                .sampled
+                .extend(Window::new(from_ns, to_ns).map(|window| Sampled {
+                    window,
+                    one_in: interval.sampled,
+                })),
         }
     }
 

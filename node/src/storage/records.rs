@@ -6,7 +6,7 @@ use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::records::{self, Block, Header, Recovered};
+use crate::records::{self, Block, Header, Recovered, Stretch};
 
 /// Longest name of a record file, in bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -24,7 +24,7 @@ pub(super) struct RecordRetention {
 pub(super) struct Change {
     pub file: String,
     pub header: Vec<u8>,
-    pub stretch: (u64, u64),
+    pub stretch: Stretch,
     pub new_stretch: bool,
     pub bytes: u64,
 }
@@ -265,6 +265,14 @@ mod tests {
         }
     }
 
+    fn stretch(from_ns: u64, to_ns: u64) -> Stretch {
+        Stretch {
+            from_ns,
+            to_ns,
+            one_in: 1,
+        }
+    }
+
     fn header() -> Vec<u8> {
         let (_, key) = Header::wrap_key(&[3; 32], &Identity::generate().recipient());
         Header {
@@ -289,7 +297,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut sealer = records::Sealer::new(&DataKey::generate());
         let blocks: Vec<_> = (0..3u64)
-            .map(|i| sealer.seal(i * 10, i * 10 + 10, true, b"rows"))
+            .map(|i| sealer.seal(stretch(i * 10, i * 10 + 10), true, b"rows"))
             .collect();
         let (mut store, found) = Records::open(folder.path(), keep(1 << 20)).unwrap();
         assert!(found.is_empty());
@@ -304,13 +312,16 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, [&whole[..], b"torn"].concat()).unwrap();
         let (mut store, found) = Records::open(folder.path(), keep(1 << 20)).unwrap();
-        assert_eq!(found.iter().map(|c| c.stretch).collect::<Vec<_>>(), [(0, 20)]);
+        assert_eq!(
+            found.iter().map(|c| c.stretch).collect::<Vec<_>>(),
+            [stretch(0, 20)]
+        );
         assert_eq!(std::fs::read(&path).unwrap(), whole);
         // Its opening was acknowledged before: only blocks come again.
         assert!(store.append("1.rec", &blocks[1]).unwrap().is_none());
         assert_eq!(
             store.append("1.rec", &blocks[2]).unwrap().unwrap().stretch,
-            (0, 30)
+            stretch(0, 30)
         );
     }
 
@@ -321,7 +332,7 @@ mod tests {
         let (mut store, found) = Records::open(folder.path(), keep(1 << 20)).unwrap();
         assert!(found.is_empty());
         store.begin("1.rec", &header()).unwrap();
-        let block = records::Sealer::new(&DataKey::generate()).seal(0, 10, true, b"rows");
+        let block = records::Sealer::new(&DataKey::generate()).seal(stretch(0, 10), true, b"rows");
         assert!(store.append("1.rec", &block).unwrap().is_some());
         drop(store);
         let (_, found) = Records::open(folder.path(), keep(1 << 20)).unwrap();
@@ -376,7 +387,7 @@ mod tests {
             .unwrap();
         file.set_modified(SystemTime::now() - 2 * day).unwrap();
         let (mut store, _) = Records::open(folder.path(), retention).unwrap();
-        let block = records::Sealer::new(&DataKey::generate()).seal(0, 10, true, b"rows");
+        let block = records::Sealer::new(&DataKey::generate()).seal(stretch(0, 10), true, b"rows");
         store.append("open.rec", &block).unwrap();
         assert_eq!(store.expire().unwrap(), ["old.rec"]);
         assert_eq!(store.files(), 2);

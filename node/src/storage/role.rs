@@ -609,8 +609,9 @@ impl Storage {
             let mut state = up.init_records();
             state.set_file(&change.file);
             state.set_header(&change.header);
-            state.set_from_ns(change.stretch.0);
-            state.set_to_ns(change.stretch.1);
+            state.set_from_ns(change.stretch.from_ns);
+            state.set_to_ns(change.stretch.to_ns);
+            state.set_one_in(change.stretch.one_in);
             state.set_bytes(change.bytes);
             state.set_new_hole(change.new_stretch);
         });

@@ -43,13 +43,15 @@ pub struct Segment {
     pub lost: u64,
 }
 
-/// Packet times that a record file holds without a hole.
-#[derive(Clone, Debug)]
+/// Packet times that a record file holds without a hole, sampled alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
     /// Its file name.
     pub file: String,
     /// The covered window.
     pub window: Window,
+    /// One packet in so many was looked at; 1: all.
+    pub one_in: u32,
 }
 
 /// Identifies what records were computed by: module hash, filter, arguments, audience, level.
@@ -132,7 +134,7 @@ impl Catalog {
     pub fn put_records(&mut self, metric: MetricKey, coverage: Coverage, new_stretch: bool) {
         let list = self.records.entry(metric).or_default();
         match list.iter_mut().rev().find(|c| c.file == coverage.file) {
-            Some(known) if !new_stretch => known.window = coverage.window,
+            Some(known) if !new_stretch => *known = coverage,
             _ => list.push(coverage),
         }
     }
@@ -145,14 +147,20 @@ impl Catalog {
         self.records.retain(|_, list| !list.is_empty());
     }
 
-    /// Stretches of records within a window, in order of time, and what they leave out.
-    pub fn records_within(&self, metric: &MetricKey, window: Window) -> (Vec<Coverage>, Vec<Window>) {
+    /// Stretches of records within a window, cut to it, in order of time, and what they leave out. `samples`: whether
+    /// those count of which only some of the packets were looked at.
+    pub fn records_within(
+        &self,
+        metric: &MetricKey,
+        window: Window,
+        samples: bool,
+    ) -> (Vec<Coverage>, Vec<Window>) {
         let mut list: Vec<&Coverage> = self
             .records
             .get(metric)
             .into_iter()
             .flatten()
-            .filter(|c| c.window.overlaps(window))
+            .filter(|c| c.window.overlaps(window) && (samples || c.one_in == 1))
             .collect();
         list.sort_by_key(|c| c.window.from_ns);
         let (mut reached, mut stretches, mut holes) = (window.from_ns, Vec::new(), Vec::new());
@@ -161,8 +169,15 @@ impl Catalog {
                 continue; // Computed twice: the first counts.
             }
             holes.extend(Window::new(reached, coverage.window.from_ns));
+            let (from_ns, to_ns) = (
+                coverage.window.from_ns.max(reached),
+                coverage.window.to_ns.min(window.to_ns),
+            );
             reached = coverage.window.to_ns;
-            stretches.push(coverage.clone());
+            stretches.extend(Window::new(from_ns, to_ns).map(|window| Coverage {
+                window,
+                ..coverage.clone()
+            }));
         }
         holes.extend(Window::new(reached, window.to_ns));
         (stretches, holes)
@@ -211,6 +226,7 @@ mod tests {
         Coverage {
             file: file.into(),
             window: window(from, to),
+            one_in: 1,
         }
     }
 
@@ -260,7 +276,7 @@ mod tests {
         catalog.put_records(metric.clone(), coverage("b", 20, 30), true);
         catalog.put_records(metric.clone(), coverage("b", 31, 40), true);
         let files = |from, to| {
-            let (stretches, holes) = catalog.records_within(&metric, window(from, to));
+            let (stretches, holes) = catalog.records_within(&metric, window(from, to), false);
             let names = stretches.iter().map(|c| c.file.clone()).collect::<Vec<_>>();
             holes.is_empty().then_some(names)
         };
@@ -268,10 +284,21 @@ mod tests {
         assert_eq!(files(25, 35), None, "30..31 was never computed");
         assert_eq!(files(31, 40), Some(vec!["b".into()]));
         assert_eq!(files(35, 41), None);
-        let (within, holes) = catalog.records_within(&metric, window(15, 45));
-        assert_eq!(within.len(), 3);
+        let (within, holes) = catalog.records_within(&metric, window(15, 45), false);
+        let cut: Vec<Window> = within.iter().map(|c| c.window).collect();
+        assert_eq!(cut, [window(15, 20), window(20, 30), window(31, 40)]);
         assert_eq!(holes, [window(30, 31), window(40, 45)]);
-        let (other, _) = catalog.records_within(&MetricKey([8; 32]), window(0, 10));
+        let (other, _) = catalog.records_within(&MetricKey([8; 32]), window(0, 10), true);
         assert!(other.is_empty());
+        // A sample counts where nothing better is there.
+        let sample = Coverage {
+            one_in: 8,
+            ..coverage("b", 30, 31)
+        };
+        catalog.put_records(metric.clone(), sample, true);
+        let (_, holes) = catalog.records_within(&metric, window(15, 45), false);
+        assert_eq!(holes, [window(30, 31), window(40, 45)]);
+        let (_, holes) = catalog.records_within(&metric, window(15, 45), true);
+        assert_eq!(holes, [window(40, 45)]);
     }
 }

@@ -1,33 +1,14 @@
 //! Keys that the operator destroys while the node runs: gone from the key file first, then from every process
 //! that holds them. Must never make or hand out such a key again.
 
-use como_keys::KeyError;
-use como_keys::keyring::{Destroy, Keyring, SEALING_EPOCH_NS};
-use como_keys::root::RootSecret;
+use como_keys::keyring::{Destroy, SEALING_EPOCH_NS};
 use como_policies::Window;
 
 use super::Supervisor;
 use super::children::{ChildId, Purpose};
 use super::jobs::State;
-use crate::admin::{AdminError, DestroyOrder, take_orders};
-use crate::config::Layout;
+use crate::admin::DestroyOrder;
 use crate::process::Role;
-
-/// Carries out the orders that lie there on a key ring and its file.
-pub(super) fn take(
-    layout: &Layout,
-    root: &RootSecret,
-    keyring: &mut Keyring,
-) -> Result<Vec<DestroyOrder>, AdminError> {
-    let mut done = Vec::new();
-    take_orders(layout, |order| -> Result<(), KeyError> {
-        keyring.destroy_epoch(order.epoch, order.what());
-        keyring.save(&layout.keyring(), root)?;
-        done.push(order);
-        Ok(())
-    })?;
-    Ok(done)
-}
 
 impl Supervisor {
     /// Ends the processes that hold keys of a destroyed day. What they had read is gone with them; a window over that

@@ -26,7 +26,7 @@ const MAX_STOPPED: usize = 64;
 pub(super) struct Computation {
     /// SHA-256 of the module's code.
     pub hash: [u8; 32],
-    /// All arguments, by name.
+    /// All arguments that its rows depend on, by name; those of `load` have their defaults.
     pub arguments: Vec<(String, i64)>,
     /// For whom pseudonyms are made; empty: the module asks for none.
     pub audience: String,

@@ -38,7 +38,9 @@ mod metrics;
 mod modules;
 mod nonces;
 mod opened;
+mod orders;
 mod pace;
+mod pieces;
 mod plan;
 mod reports;
 mod requests;
@@ -179,7 +181,7 @@ impl Supervisor {
         let policy = load_policy(&config)?;
         let root = crate::admin::root_secret(&config)?;
         let mut keyring = Keyring::load(&layout.keyring(), &root)?;
-        destroy::take(&layout, &root, &mut keyring)?;
+        orders::take_at_start(&layout, &root, &mut keyring)?;
         let mut audit = AuditLog::open(&layout.audit_log(), keyring.node_signing.clone())?;
         crate::admin::take_events(&layout, &mut audit)?;
         // The authority's revocation list is valid for a limited time: each start makes it anew.
@@ -312,9 +314,7 @@ impl Supervisor {
         let policy = load_policy(&config)?;
         let revocations = load_revocations(&config, &self.layout, &self.keyring)?;
         self.keyring = Keyring::load(&self.layout.keyring(), &self.root)?;
-        for order in destroy::take(&self.layout, &self.root, &mut self.keyring)? {
-            self.end_holders(order);
-        }
+        self.take_orders()?;
         crate::admin::take_events(&self.layout, &mut self.audit)?;
         if revocations.number != self.modules.revocations.number {
             let number = revocations.number;

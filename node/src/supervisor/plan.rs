@@ -14,12 +14,13 @@ use serde::Serialize;
 
 use super::Supervisor;
 use super::answers::Refusal;
-use super::catalog::{Coverage, MetricKey, Segment};
+use super::catalog::Segment;
 use super::grants::{RecordGrant, SegmentGrant, sections};
 use super::index_filters::IndexQuestion;
 use super::jobs::{Job, Work};
 use super::modules::{Installed, fill_run};
 use super::now_ns;
+use super::pieces::{Granted, Piece, Source};
 use crate::records;
 use crate::wire::down;
 
@@ -37,13 +38,8 @@ pub(super) struct Estimate {
     pub seconds: f64,
     /// From stored records: no packet is read.
     pub from_records: bool,
-}
-
-/// Records that answer a query.
-pub(super) struct Stored {
-    pub stretches: Vec<Coverage>,
-    /// What nothing was recorded of, and the trace does not reach.
-    pub missing: Vec<Gap>,
+    /// Packet time that stored records answer for, ns.
+    pub recorded_ns: u64,
 }
 
 impl Supervisor {
@@ -115,47 +111,30 @@ impl Supervisor {
             packets: share(&|segment| segment.packets),
             seconds: bytes as f64 / READ_BYTES_PER_SECOND as f64,
             from_records: false,
+            recorded_ns: 0,
         }
     }
 
-    /// Stored records that answer a query: where they cover its whole window, or where the trace does not reach it
-    /// any more. A filter of the asker's own selects packets that the records never saw apart.
-    pub(super) fn stored_records(
-        &self,
-        module: &Installed,
-        arguments: &[(String, i64)],
-        audience: &str,
-        filter: &str,
-        window: Window,
-    ) -> Option<Stored> {
-        if !filter.is_empty() {
-            return None;
-        }
-        let manifest = &module.manifest;
-        let metric = metric_of(module, arguments, audience);
-        let aligned = window.from_ns.is_multiple_of(manifest.interval_ns)
-            && window.to_ns.is_multiple_of(manifest.interval_ns);
-        if !aligned {
-            return None; // A stored interval may reach beyond the window.
-        }
-        let (stretches, holes) = self.catalog.records_within(&MetricKey(metric), window);
-        let reached = self
-            .catalog
-            .coverage()
-            .is_some_and(|trace| trace.overlaps(window));
-        if stretches.is_empty() || (reached && !holes.is_empty()) {
-            return None;
-        }
-        let gap = |hole: Window| Gap {
-            from_ns: hole.from_ns,
-            to_ns: hole.to_ns,
-            cause: "not recorded".into(),
-            count: None,
+    /// Cost of a question that is answered piece by piece.
+    pub(super) fn estimate_pieces(&self, pieces: &[Piece], read_level: AccessLevel) -> Estimate {
+        let mut sum = Estimate {
+            from_records: pieces.iter().all(|piece| piece.source != Source::Trace),
+            ..Estimate::default()
         };
-        Some(Stored {
-            stretches,
-            missing: holes.into_iter().map(gap).collect(),
-        })
+        for piece in pieces {
+            match &piece.source {
+                Source::Trace => {
+                    let part = self.estimate(piece.window, read_level);
+                    sum.segments += part.segments;
+                    sum.bytes += part.bytes;
+                    sum.packets += part.packets;
+                    sum.seconds += part.seconds;
+                }
+                Source::Records(_) => sum.recorded_ns += piece.window.to_ns - piece.window.from_ns,
+                Source::Nothing => {}
+            }
+        }
+        sum
     }
 
     /// The header of the dataset that will answer a job: decided here, only filled by the runner.
@@ -238,19 +217,25 @@ impl Supervisor {
         Ok(keys)
     }
 
-    /// First message of a reader of the past trace.
+    /// First message of a reader.
     pub(super) fn reader_start(
         &self,
         job: &Job,
-        grants: &[SegmentGrant],
+        granted: &Granted,
         audience: &[(u32, MappingKey)],
         index: &IndexQuestion,
     ) -> Vec<u8> {
         let node_key = self.keyring.node_signing.verifying_key().to_bytes();
-        let directory = self.layout.segments();
+        let (segments, records) = (self.layout.segments(), self.layout.records());
         down(|down| {
             let mut start = down.init_start_reader();
-            start.set_directory(directory.to_string_lossy().as_ref());
+            // A folder that is not named cannot be read.
+            if !granted.trace.is_empty() {
+                start.set_directory(segments.to_string_lossy().as_ref());
+            }
+            if !granted.records.is_empty() {
+                start.set_records_directory(records.to_string_lossy().as_ref());
+            }
             start.set_node_key(&node_key);
             start.set_from_ns(job.window.from_ns);
             start.set_to_ns(job.window.to_ns);
@@ -273,7 +258,16 @@ impl Supervisor {
                 list.set(0, Column::TsNs as u8);
                 list.set(1, Column::WireLen as u8);
             }
+            let grants = &granted.segments;
             fill_segments(start.reborrow().init_segments(grants.len() as u32), grants);
+            fill_pieces(
+                start.reborrow().init_pieces(granted.trace.len() as u32),
+                &granted.trace,
+            );
+            fill_records(
+                start.reborrow().init_records(granted.records.len() as u32),
+                &granted.records,
+            );
             fill_audiences(start.reborrow().init_audiences(audience.len() as u32), audience);
             start.set_interval_ns(index.module_interval_ns);
             let mut filters = start.init_index_filters(index.filters.len() as u32);
@@ -285,32 +279,13 @@ impl Supervisor {
         })
     }
 
-    /// First message of a reader of stored records.
-    pub(super) fn record_reader_start(&self, job: &Job, grants: &[RecordGrant]) -> Vec<u8> {
-        let directory = self.layout.records();
-        down(|down| {
-            let mut start = down.init_start_reader();
-            start.set_directory(directory.to_string_lossy().as_ref());
-            start.set_from_ns(job.window.from_ns);
-            start.set_to_ns(job.window.to_ns);
-            let mut list = start.init_records(grants.len() as u32);
-            for (i, grant) in grants.iter().enumerate() {
-                let mut to = list.reborrow().get(i as u32);
-                to.set_file(&grant.coverage.file);
-                to.set_key(grant.key.expose());
-                to.set_from_ns(grant.coverage.window.from_ns);
-                to.set_to_ns(grant.coverage.window.to_ns);
-            }
-        })
-    }
-
     /// First message of a runner.
     pub(super) fn runner_start(
         &self,
         job: &Job,
         header: &Header,
         recipients: &[Vec<u8>],
-        stored: bool,
+        computes: bool,
     ) -> Vec<u8> {
         let header = header.to_message();
         down(|down| {
@@ -334,12 +309,12 @@ impl Supervisor {
                 } => {
                     start.set_every_ns(*every_ns);
                     let window = (job.window.from_ns, job.window.to_ns);
-                    let run = match stored {
-                        true => {
+                    let run = match computes {
+                        true => start.init_module(),
+                        false => {
                             start.set_records(());
                             start.init_stored()
                         }
-                        false => start.init_module(),
                     };
                     fill_run(run, module, 0, arguments, audience, window);
                 }
@@ -397,7 +372,7 @@ pub(super) fn metric_of(module: &Installed, arguments: &[(String, i64)], audienc
     records::metric(
         &manifest.wasm_sha256,
         &manifest.filter,
-        arguments,
+        &manifest.recorded_args(arguments),
         audience,
         manifest.level,
         manifest.interval_ns,
@@ -429,6 +404,35 @@ fn fill_segments(
         if let Some(digest) = &grant.checked.footer {
             to.set_footer_digest(digest);
         }
+    }
+}
+
+fn fill_pieces(
+    mut list: capnp::struct_list::Builder<'_, wire::trace_piece::Owned>,
+    pieces: &[(Window, Vec<usize>)],
+) {
+    for (i, (window, segments)) in pieces.iter().enumerate() {
+        let mut to = list.reborrow().get(i as u32);
+        to.set_from_ns(window.from_ns);
+        to.set_to_ns(window.to_ns);
+        let mut places = to.init_segments(segments.len() as u32);
+        segments
+            .iter()
+            .enumerate()
+            .for_each(|(i, at)| places.set(i as u32, *at as u32));
+    }
+}
+
+fn fill_records(
+    mut list: capnp::struct_list::Builder<'_, wire::record_grant::Owned>,
+    grants: &[RecordGrant],
+) {
+    for (i, grant) in grants.iter().enumerate() {
+        let mut to = list.reborrow().get(i as u32);
+        to.set_file(&grant.coverage.file);
+        to.set_key(grant.key.expose());
+        to.set_from_ns(grant.coverage.window.from_ns);
+        to.set_to_ns(grant.coverage.window.to_ns);
     }
 }
 

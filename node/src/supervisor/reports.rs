@@ -290,6 +290,7 @@ impl Supervisor {
             let coverage = Coverage {
                 file: file_name(state.get_file())?,
                 window,
+                one_in: state.get_one_in().max(1),
             };
             self.catalog
                 .put_records(MetricKey(header.metric), coverage, state.get_new_hole());

@@ -150,7 +150,7 @@ impl Supervisor {
                 let arguments: Vec<Value> = manifest
                     .args
                     .iter()
-                    .map(|a| json!({ "name": a.name, "default": a.default, "min": a.min, "max": a.max, "description": a.description }))
+                    .map(|a| json!({ "name": a.name, "default": a.default, "min": a.min, "max": a.max, "description": a.description, "load_only": a.load_only }))
                     .collect();
                 json!({
                     "name": manifest.name,

@@ -9,8 +9,10 @@ use super::answers::{Refusal, Reply};
 use super::decide::Circumstances;
 use super::live::Computation;
 use super::modules::Installed;
+use super::orders::refused;
 use super::requests::{Arguments, ModuleName, first_line};
 use super::{Supervisor, now_ns};
+use crate::admin::Outcome;
 
 /// That a module runs on the live stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +136,43 @@ impl Supervisor {
                 json!({ "name": module.manifest.name, steer.done(): count }),
             )),
         }
+    }
+
+    /// The operator ends one lasting run: nobody wants it any more until somebody starts it again.
+    pub(super) fn stop_run_by_order(&mut self, id: u64) -> Outcome {
+        let run = self.live.iter().find(|(other, _)| *other == id);
+        let Some((what, name, window)) = run.map(|(_, run)| (run.what.clone(), run.name.clone(), run.window))
+        else {
+            return refused(
+                format!("no run has the number {id}"),
+                "`como-node module list` shows what runs",
+            );
+        };
+        if window.is_some() {
+            let query = self.jobs.of_run(id).unwrap_or_default();
+            return refused(
+                format!("run {id} is that of a query over a window ahead"),
+                format!("cancel the query instead: `como-node query cancel {query}`"),
+            );
+        }
+        if let Some(module) = self.modules.get(&what.hash).cloned() {
+            let keeps = |wish: &Wish| wish.paused || !is_of(&what, &module, wish);
+            self.modules.update(&what.hash, |state| state.runs.retain(keeps));
+        }
+        self.settle(&what.hash, "stopped by the operator");
+        Outcome::Done(json!({ "module": name }))
+    }
+
+    /// Who wants a computation.
+    pub(super) fn wanted_by(&self, what: &Computation) -> Vec<String> {
+        let Some(module) = self.modules.get(&what.hash) else {
+            return Vec::new();
+        };
+        let wishes = module.state.runs.iter().filter(|wish| !wish.paused);
+        let of_it = wishes.filter(|wish| is_of(what, module, wish));
+        let mut names: Vec<String> = of_it.map(|wish| wish.started_by.clone()).collect();
+        names.dedup();
+        names
     }
 
     /// Makes what runs of a module what is wanted of it and allowed, and nothing else. `why` is the reason where nobody
@@ -289,10 +328,14 @@ impl Wish {
     }
 }
 
+fn is_of(what: &Computation, module: &Installed, wish: &Wish) -> bool {
+    computation(what.hash, module, wish).is_ok_and(|other| other == *what)
+}
+
 fn computation(hash: [u8; 32], module: &Installed, wish: &Wish) -> Result<Computation, Refusal> {
     Ok(Computation {
         hash,
-        arguments: module.resolved(&wish.arguments)?,
+        arguments: module.manifest.recorded_args(&module.resolved(&wish.arguments)?),
         audience: wish.audience.clone(),
     })
 }

@@ -107,9 +107,14 @@ impl Person {
 
     /// Signs a standard module under this person's developer key; gives the `.cmod` file.
     pub fn sign(&self, module: &str) -> PathBuf {
+        self.sign_folder(module, &module_source(module))
+    }
+
+    /// The same with the manifest of another folder.
+    pub fn sign_folder(&self, module: &str, source: &Path) -> PathBuf {
         let out = self.path(&format!("{module}.cmod"));
-        let (source, wasm) = (module_source(module), guest(module));
-        let words = [&source, &wasm, &out].map(|path| path.to_str().expect("UTF-8").to_owned());
+        let wasm = guest(module);
+        let words = [source, &wasm, &out].map(|path| path.to_str().expect("UTF-8").to_owned());
         let args = ["module", "sign", &words[0], "--wasm", &words[1], "-o", &words[2]];
         self.como(&args).ok();
         out

@@ -4,6 +4,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use como_client::keys::Bundle;
+use como_keys::signing::SigningKey;
+use como_modules::RevocationList;
 use como_node::config::Layout;
 use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use serde_json::Value;
@@ -337,4 +339,105 @@ fn short_lived(site: &mut Deployment, person: &Person, seconds: u64) -> String {
         .signed_by(&request.public_key, &issuer)
         .expect("signed")
         .pem()
+}
+
+/// A list of a consortium's: everything that its issuer names must stop, at every node that names the issuer.
+fn list_of(issuer: &SigningKey, number: u64, modules: &[&str]) -> Vec<u8> {
+    let hash = |text: &&str| -> [u8; 32] {
+        std::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("a hash"))
+    };
+    RevocationList {
+        number,
+        issued_ns: now_ns(),
+        expires_ns: u64::MAX,
+        keys: Default::default(),
+        modules: modules.iter().map(hash).collect(),
+    }
+    .sign(issuer)
+}
+
+#[test]
+fn a_list_of_an_issuer_whom_the_operator_names_stops_what_runs_and_keeps_it_out() {
+    let issuer = SigningKey::from_bytes(&[5; 32]);
+    let mut site = Deployment::new().capture(500, 29).config_extra(&format!(
+        "[modules]\nrevocation_keys = [{:?}]",
+        issuer.verifying_key().hex()
+    ));
+    let dev = site.developer("dev", "anonymized");
+    let ops = site.partner("ops", "anonymized", true);
+    let folder = site.node_folder().display().to_string();
+    let node = site.start();
+    node.ingested();
+    let [traffic, protocol] = ["traffic", "protocol"].map(|module| {
+        let submitted = dev.submit(module).ok().json();
+        ops.como(&["module", "start", module]).ok();
+        started(&node, module);
+        hash_of(&submitted)
+    });
+    let install = |site: &Deployment, name: &str, list: &[u8]| {
+        let file = site.path(name);
+        std::fs::write(&file, list).expect("written");
+        let file = file.display().to_string();
+        let ended = site.admin(&["revocations", "install", &file, "--node", &folder]);
+        (
+            ended.status.success(),
+            String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned(),
+        )
+    };
+    let refused = |(taken, said): (bool, String), words: &str| {
+        assert!(!taken && said.contains(words), "`{words}` is not in {said}");
+    };
+
+    // Of somebody whom the configuration does not name, and changed on the way.
+    let stranger = SigningKey::from_bytes(&[6; 32]);
+    refused(
+        install(&site, "1.list", &list_of(&stranger, 9, &[&traffic])),
+        "signed by nobody",
+    );
+    let list = list_of(&issuer, 3, &[&traffic]);
+    let mut flipped = list.clone();
+    let last = flipped.len() - 1;
+    flipped[last] ^= 1;
+    assert!(!install(&site, "2.list", &flipped).0);
+    assert_eq!(runs(&node.status(), "traffic"), 1);
+
+    let (taken, said) = install(&site, "3.list", &list);
+    assert!(taken, "{said}");
+    stopped(&node, "traffic", "list number 3");
+    assert_eq!(runs(&node.status(), "protocol"), 1, "it is not on the list");
+    ops.como(&["--json", "module", "start", "traffic"])
+        .refused(7, "list number 3");
+    ops.query("traffic", &["--all"], "never.como")
+        .refused(7, "list number 3");
+    assert!(!node.audited("revocations_taken").is_empty());
+    let shown = site.operator(&["revocations", "show"]);
+    let line = shown
+        .lines()
+        .find(|line| line.contains(&issuer.verifying_key().key_id().to_string()));
+    assert!(line.is_some_and(|line| line.contains(" 3 ")), "{shown}");
+
+    // None goes back, and a number stands for one list.
+    refused(install(&site, "4.list", &list_of(&issuer, 2, &[])), "2");
+    refused(
+        install(&site, "5.list", &list_of(&issuer, 3, &[&protocol])),
+        "another list of number 3",
+    );
+    assert!(
+        install(&site, "6.list", &list).0,
+        "the same again changes nothing"
+    );
+    let (taken, said) = install(&site, "7.list", &list_of(&issuer, 4, &[&traffic, &protocol]));
+    assert!(taken, "{said}");
+    stopped(&node, "protocol", "list number 4");
+    node.stop();
+
+    // It stays in force, and whoever takes the issuer out of the configuration has to say that it is gone.
+    let node = site.start();
+    ops.query("protocol", &["--all"], "never.como")
+        .refused(7, "list number 4");
+    node.stop();
+    site.reconfigure("[modules]\nrevocation_keys = []");
+    let mut node = site.launch();
+    assert!(!node.ended().success());
+    assert!(node.log().contains("revocation_keys"), "{}", node.log());
 }

@@ -14,7 +14,7 @@ use super::records::{later, replay_for};
 use super::{SECOND, seconds};
 use crate::harness::{Deployment, Node, Person, open_table, wait_for};
 
-fn window(from: u64, to: u64) -> [String; 4] {
+pub(super) fn window(from: u64, to: u64) -> [String; 4] {
     ["--from".into(), seconds(from), "--to".into(), seconds(to)]
 }
 
@@ -73,7 +73,7 @@ fn intervals(ops: &Person, module: &str) -> u64 {
 }
 
 /// Waits until packets of this time came.
-fn packets_until(node: &Node, time_ns: u64) {
+pub(super) fn packets_until(node: &Node, time_ns: u64) {
     node.until("packets come", |status| {
         status["capture"]["now_ns"].as_u64() > Some(time_ns)
     });
@@ -152,6 +152,75 @@ fn what_a_paused_module_misses_is_marked_and_computed_from_the_past_trace() {
             .filter(|seen| (from..to).contains(&seen.ts_ns))
             .count();
         assert_eq!(table.sum("packets"), inside as i128);
+    }
+    node.stop();
+}
+
+#[test]
+fn what_records_cover_is_not_computed_again_and_the_tables_are_those_of_a_whole_run() {
+    let traffic = later(18_000, 30.0);
+    let mut site = Deployment::new().capture(500, 34);
+    let dev = site.developer("dev", "anonymized");
+    let ops = site.partner("ops", "anonymized", true);
+    // With pseudonyms and without, with a merge of its own, with a filter of its own.
+    let modules = ["traffic", "topaddr", "topports"];
+    let node = replay_for(&mut site, &traffic, |_| {
+        for module in modules {
+            dev.submit(module).ok();
+            ops.como(&["module", "start", module]).ok();
+        }
+    });
+    let pause = |from: u64, to: u64| {
+        packets_until(&node, from);
+        let told = modules.map(|module| ops.como(&["module", "pause", module]).ok());
+        packets_until(&node, to);
+        let resumed = modules.map(|module| ops.como(&["module", "resume", module]).ok());
+        (told, resumed)
+    };
+    pause(traffic.start_ns + 8 * SECOND, traffic.start_ns + 10 * SECOND);
+    pause(traffic.start_ns + 16 * SECOND, traffic.start_ns + 18 * SECOND);
+    node.ingested();
+    let (first, end) = (
+        (traffic.start_ns / SECOND + 3) * SECOND,
+        (traffic.start_ns / SECOND + 28) * SECOND,
+    );
+    for module in modules {
+        wait_for("records reach the end", || {
+            is_recorded(&ops, module, end - SECOND, end).then_some(())
+        });
+        let half = SECOND / 2;
+        for (from, to, every) in [
+            (first, end, None),
+            // Intervals that the window cuts are computed, and marked as ever.
+            (first + half, end - half, None),
+            (first, end, Some("5s")),
+        ] {
+            let window = window(from, to);
+            let window = window.each_ref().map(String::as_str);
+            let every = every.map(|every| ["--every", every]);
+            let asked = [&window[..], every.as_ref().map_or(&[][..], |every| every)].concat();
+            let explain = [&["--json", "query", module, "--explain"][..], &asked].concat();
+            let estimate = ops.como(&explain).ok().json()["estimate"].clone();
+            let recorded_s = estimate["recorded_ns"].as_u64().expect("a time") / SECOND;
+            assert!(
+                estimate["from_records"] == false && (10..23).contains(&recorded_s),
+                "{module}: {estimate}"
+            );
+            let file = |kind: &str| format!("{module}-{from}-{}-{kind}.como", every.is_some());
+            ops.query(module, &asked, &file("partly")).ok();
+            ops.query(module, &[&asked[..], &["--fresh"]].concat(), &file("whole"))
+                .ok();
+            let [partly, whole] = ["partly", "whole"].map(|kind| open_table(&ops, &ops.path(&file(kind))));
+            assert_eq!(partly.rows, whole.rows, "{module}");
+            assert_eq!(partly.end.interrupted, whole.end.interrupted, "{module}");
+            assert_eq!((partly.end.gaps.len(), whole.end.gaps.len()), (0, 0));
+            assert!(
+                partly.end.packets > 0 && partly.end.packets < whole.end.packets * 3 / 4,
+                "{module}: {} packets of {} were read",
+                partly.end.packets,
+                whole.end.packets
+            );
+        }
     }
     node.stop();
 }

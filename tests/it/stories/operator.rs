@@ -1,12 +1,15 @@
 //! What an operator relies on: a clean end, an audit log that shows every change, a check before a start.
 
 use std::fs::{self, File};
+use std::process::Stdio;
 
 use como_keys::signing::VerifyingKey;
 use como_node::config::Layout;
 use como_node::trace::SegmentReader;
 
-use crate::harness::{Deployment, open_packets, wait_for};
+use super::records::{later, replay_for};
+use super::{SECOND, seconds};
+use crate::harness::{Deployment, Person, open_packets, wait_for};
 
 #[test]
 fn a_stopped_node_leaves_sealed_segments_and_a_sound_audit_log() {
@@ -185,5 +188,139 @@ fn a_day_that_is_destroyed_while_the_node_runs_is_read_by_nobody_again() {
     let node = site.start();
     node.ingested();
     is_gone("restarted.como");
+    node.stop();
+}
+
+/// Runs of a module, by their numbers, as somebody sees them.
+fn instances(who: &Person, module: &str) -> Vec<u64> {
+    let status = who.como(&["--json", "status"]).ok().json();
+    let runs = status["live_modules"].as_array().expect("a list").clone();
+    let of_it = runs.iter().filter(|run| run["name"] == module);
+    of_it
+        .map(|run| run["instance"].as_u64().expect("a number"))
+        .collect()
+}
+
+#[test]
+fn the_operator_ends_one_run_or_query_and_nothing_else() {
+    let traffic = later(5_000, 25.0);
+    let mut site = Deployment::new().capture(500, 39);
+    let dev = site.developer("dev", "anonymized");
+    let ann = site.partner("ann", "anonymized", true);
+    // Of one project: they see the same pseudonyms, and share what runs.
+    let bob = site.partner_of("bob", "bob-org", "ann", "anonymized", true);
+    let folder = site.node_folder().display().to_string();
+    let node = replay_for(&mut site, &traffic, |_| {
+        for module in ["traffic", "topports"] {
+            dev.submit(module).ok();
+        }
+    });
+    let start = |who: &Person, module: &str, k: &str| {
+        let told = who.como(&["--json", "module", "start", module, "--arg", k]).ok();
+        told.json()["instance"].as_u64().expect("a number")
+    };
+    let (three, five) = (start(&ann, "topports", "k=3"), start(&bob, "topports", "k=5"));
+    let shared = start(&bob, "topports", "k=3");
+    assert_eq!(shared, three, "who wants the same shares a run");
+    ann.como(&["module", "start", "traffic"]).ok();
+
+    let shown = site.operator(&["module", "list"]);
+    let line = |number: u64| {
+        let begins = format!("{number:>4} topports");
+        shown.lines().find(|line| line.starts_with(&begins))
+    };
+    let shared = line(three).expect("it is listed");
+    assert!(
+        ["k=3", "ann-org/ann", "bob-org/bob"]
+            .iter()
+            .all(|word| shared.contains(word)),
+        "{shown}"
+    );
+    assert!(
+        line(five).is_some_and(|line| !line.contains("ann-org")),
+        "{shown}"
+    );
+    let said = site.operator(&["module", "stop", &three.to_string()]);
+    assert!(said.contains("topports"), "{said}");
+    assert_eq!(instances(&ann, "topports"), [five], "the other one goes on");
+    assert_eq!(instances(&ann, "traffic").len(), 1);
+    let stopped = ann.como(&["--json", "status"]).ok().json()["stopped_modules"].clone();
+    assert_eq!(
+        (&stopped[0]["instance"], &stopped[0]["why"]),
+        (&three.into(), &"stopped by the operator".into())
+    );
+    let refuse = |site: &Deployment, words: &[&str], says: &str| {
+        let ended = site.admin(&[words, &["--node", &folder]].concat());
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!ended.status.success() && said.contains(says), "{said}");
+    };
+    refuse(
+        &site,
+        &["module", "stop", &three.to_string()],
+        "no run has the number",
+    );
+
+    // A query over a window ahead: its run goes with it, and its asker hears why.
+    let ahead = traffic.start_ns + 900 * SECOND;
+    let (from, to) = (seconds(ahead), seconds(ahead + SECOND));
+    let ask = [
+        "query",
+        "topports",
+        "--from",
+        &from,
+        "--to",
+        &to,
+        "--arg",
+        "k=9",
+        "-o",
+        "never.como",
+    ];
+    let waiting = ann
+        .command(&ask)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("como starts");
+    node.until("it waits", |status| status["queries"]["waiting"] == 1);
+    let shown = site.operator(&["query", "list"]);
+    let row = shown.lines().find(|line| line.contains("ann-org/ann"));
+    let row = row.unwrap_or_else(|| panic!("{shown}"));
+    let id = row.split_whitespace().next().expect("an id");
+    assert!(row.contains("topports") && row.contains("waiting"), "{shown}");
+    let its_run = instances(&ann, "topports").into_iter().max().expect("it runs");
+    assert_ne!(its_run, five);
+    refuse(&site, &["module", "stop", &its_run.to_string()], id);
+    site.operator(&["query", "cancel", id]);
+    let ended = waiting.wait_with_output().expect("como ends");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(
+        !ended.status.success() && said.contains("cancelled by the operator"),
+        "{said}"
+    );
+    assert_eq!(instances(&ann, "topports"), [five]);
+    refuse(&site, &["query", "cancel", id], "waits or runs");
+
+    // On record; and what was stopped stays so, until somebody who may starts it again.
+    for (command, subject) in [
+        ("module stop", format!("topports {three}")),
+        ("query cancel", id.to_owned()),
+    ] {
+        let events = wait_for("it is on record", || {
+            let events = node.audited("administration");
+            let of_it: Vec<_> = events.into_iter().filter(|e| e["command"] == command).collect();
+            (!of_it.is_empty()).then_some(of_it)
+        });
+        assert_eq!(events.len(), 1, "what was refused is not done: {events:?}");
+        assert_eq!(events[0]["subject"], subject.as_str());
+    }
+    node.stop();
+    refuse(&site, &["module", "list"], "no node runs here");
+    let node = site.start();
+    wait_for("what is wanted runs, and nothing else", || {
+        let runs = ["traffic", "topports"].map(|module| instances(&bob, module).len());
+        (runs == [1, 1]).then_some(())
+    });
+    let again = start(&ann, "topports", "k=3");
+    assert!(instances(&ann, "topports").contains(&again));
     node.stop();
 }

@@ -8,6 +8,8 @@ use crate::harness::{Deployment, Output, Person, Table, open_table};
 
 /// Error of the flow counter's sketch, four times its standard error of 0.8 %.
 const FLOWS_ERROR: f64 = 0.033;
+/// The same of combined intervals, whose standard error is 2.3 %.
+const UNION_ERROR: f64 = 0.092;
 
 fn ask(person: &Person, module: &str, args: &[&str], out: &str) -> Table {
     person.query(module, args, out).ok();
@@ -104,6 +106,23 @@ fn modules_over_the_past_trace_count_what_the_link_carried() {
     let expected: usize = expected.values().map(BTreeSet::len).sum();
     let error = (flows.sum("flows") as f64 - expected as f64).abs() / expected as f64;
     assert!(error < FLOWS_ERROR, "{} flows of {expected}", flows.sum("flows"));
+    // A flow that lasts counts once in a longer interval: adding up would count it every second.
+    let longer = ask(&ops, "flowcount", &["--all", "--every", "1m"], "longer.como");
+    let mut lasting: BTreeMap<u64, BTreeSet<_>> = BTreeMap::new();
+    for seen in real.iter().filter(|seen| !seen.source.is_empty()) {
+        let flow = (&seen.source, &seen.destination, seen.protocol, seen.ports);
+        lasting
+            .entry(seen.ts_ns / (60 * SECOND))
+            .or_default()
+            .insert(flow);
+    }
+    let lasting: usize = lasting.values().map(BTreeSet::len).sum();
+    let error = (longer.sum("flows") as f64 - lasting as f64).abs() / lasting as f64;
+    assert!(error < UNION_ERROR, "{} flows of {lasting}", longer.sum("flows"));
+    assert!(
+        lasting as f64 * (1.0 + UNION_ERROR) < expected as f64,
+        "adding up would pass as well: {lasting} of {expected}"
+    );
     node.stop();
 }
 
@@ -225,5 +244,75 @@ fn a_broken_download_goes_on_where_it_broke() {
     assert!(std::fs::read(ann.path("later.como")).expect("a file") == whole);
     // An id is no key: nobody else gets the file.
     bob.como(&["fetch", id, "-o", "stolen.como"]).exits(7);
+    node.stop();
+}
+
+#[test]
+fn datasets_of_several_windows_merge_by_their_module_into_what_the_node_says_of_the_whole() {
+    let mut site = Deployment::new().capture(4_000, 15);
+    let ops = site.partner("ops", "anonymized", true);
+    let dev = site.developer("dev", "anonymized");
+    let start = site.generated().start_ns;
+    let node = site.start();
+    node.ingested();
+    let modules = ["topaddr", "traffic"].map(|module| {
+        dev.submit(module).ok();
+        dev.sign(module).display().to_string()
+    });
+    let ten = 10 * SECOND;
+    let from = start - start % ten + ten;
+    let query = |module: &str, from: u64, to: u64, more: &[&str], out: &str| {
+        let window = ["--from", &seconds(from), "--to", &seconds(to), "--arg", "k=4"];
+        let window = if module == "topaddr" {
+            &window[..]
+        } else {
+            &window[..4]
+        };
+        ops.query(module, &[window, more].concat(), out).ok();
+    };
+    query("topaddr", from, from + ten / 2, &[], "first.como");
+    query("topaddr", from + ten / 2, from + 2 * ten, &[], "second.como");
+    query("topaddr", from, from + 2 * ten, &["--every", "10s"], "whole.como");
+    query("traffic", from, from + ten, &[], "other.como");
+    let merge = |args: &[&str], out: &str| {
+        let files = ["dataset", "merge", "second.como", "first.como", "--every", "10s"];
+        ops.como(&[&files[..], args, &["--to", "csv", "-o", out]].concat())
+    };
+    merge(&["--module", &modules[0]], "merged.csv").ok();
+    ops.como(&["dataset", "open", "whole.como", "--to", "csv", "-o", "whole.csv"])
+        .ok();
+    let [merged, whole] = ["merged.csv", "whole.csv"].map(|file| std::fs::read_to_string(ops.path(file)));
+    let [merged, whole] = [merged, whole].map(|text| text.expect("a table"));
+    assert_eq!(merged, whole);
+    assert_eq!(
+        whole.lines().count(),
+        1 + 2 * 4,
+        "four addresses in each: {whole}"
+    );
+
+    // Its merge is the module's own: nothing else can do it.
+    let refused = merge(&[], "never.csv");
+    assert!(
+        refused.code != 0 && refused.stderr.contains("own `merge`, which is missing"),
+        "{}",
+        refused.stderr
+    );
+    let refused = merge(&["--module", &modules[1]], "never.csv");
+    assert!(
+        refused.code != 0 && refused.stderr.contains("other code"),
+        "{}",
+        refused.stderr
+    );
+    let mixed = [
+        "dataset",
+        "merge",
+        "first.como",
+        "other.como",
+        "--module",
+        &modules[0],
+    ];
+    let mixed = ops.como(&[&mixed[..], &["--to", "csv", "-o", "never.csv"]].concat());
+    assert_ne!(mixed.code, 0, "tables of two modules are no table");
+    assert!(!ops.path("never.csv").exists());
     node.stop();
 }

@@ -57,6 +57,41 @@ impl<const REGISTERS: usize> HyperLogLog<REGISTERS> {
         }
     }
 
+    /// The same items in fewer registers, as if they had been counted there: each register stands for a stretch of these.
+    pub fn folded<const FEWER: usize>(&self) -> HyperLogLog<FEWER> {
+        const { assert!(FEWER <= REGISTERS) }
+        let dropped = Self::INDEX_BITS - HyperLogLog::<FEWER>::INDEX_BITS;
+        let mut fewer = HyperLogLog::EMPTY;
+        for (register, stretch) in fewer
+            .registers
+            .iter_mut()
+            .zip(self.registers.chunks(1 << dropped))
+        {
+            for (place, rank) in (0u32..).zip(stretch) {
+                // The index bits that are dropped go before those that made the rank.
+                let rank = match place {
+                    _ if *rank == 0 => 0,
+                    0 => dropped as u8 + rank,
+                    place => (dropped - place.ilog2()) as u8,
+                };
+                *register = rank.max(*register);
+            }
+        }
+        fewer
+    }
+
+    /// The registers, to be kept.
+    pub fn registers(&self) -> &[u8; REGISTERS] {
+        &self.registers
+    }
+
+    /// Adds what a register of another sketch held, by its place; a place beyond the last is none.
+    pub fn merge_register(&mut self, register: usize, rank: u8) {
+        if let Some(mine) = self.registers.get_mut(register) {
+            *mine = rank.min(Self::RANK_BITS as u8 + 1).max(*mine);
+        }
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.registers.fill(0);
@@ -134,5 +169,18 @@ mod tests {
         }
         a.merge(&b);
         assert_eq!(a.estimate(), both.estimate());
+    }
+
+    #[test]
+    fn folding_is_counting_in_fewer_registers() {
+        for items in [0u64, 1, 30, 4000, 200_000] {
+            let (mut many, mut fewer) = (HyperLogLog::<4096>::EMPTY, HyperLogLog::<64>::EMPTY);
+            for item in 0..items {
+                many.insert(hash(&[item]));
+                fewer.insert(hash(&[item]));
+            }
+            assert_eq!(many.folded::<64>().registers(), fewer.registers(), "{items}");
+            assert_eq!(many.folded::<4096>().registers(), many.registers());
+        }
     }
 }

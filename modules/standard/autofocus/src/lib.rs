@@ -8,6 +8,9 @@
 //!
 //! Exact for up to 6144 addresses a side; bytes of addresses that find no place count in the row of everything alone, and
 //! each row tells them as its possible error.
+//!
+//! Reports add up row by row: a prefix that an interval's report leaves out lacks the bytes that it had then. So rows of a
+//! combined interval are lower bounds, and a prefix that is heavy over the whole of it but in no interval is missing.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 mod trie;

@@ -1,5 +1,8 @@
 //! `topports`: the k TCP and UDP ports with most bytes (module `topports` of the original CoMo). Owns an exact
 //! table of all 2 x 65536 ports; below `headers` a port outside the exact list is a pseudonym.
+//!
+//! Tables add up: a port that the list of an interval leaves out lacks the bytes that it had then, at most those of the last
+//! port of that list. So rows of a combined interval are lower bounds, and exact for ports that every list names: ask for more.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 use como_kit::prelude::*;

@@ -11,6 +11,7 @@ use crate::supervisor::checks::Check;
 use crate::supervisor::decide::Circumstances;
 use crate::supervisor::levels::{check_filterable, filter_level, read_level};
 use crate::supervisor::modules::Installed;
+use crate::supervisor::pieces::Piece;
 use crate::supervisor::plan::Estimate;
 use crate::supervisor::requests::{QueryAsked, Scope};
 use crate::supervisor::{Supervisor, now_ns};
@@ -73,8 +74,11 @@ impl Supervisor {
         self.check_kept(read_level(view_level, scope.level, &scope.filter))?;
         let (project, recipient) = self.project_and_recipient(asker)?;
         let audience = module.audience(&project);
-        let stored = self.stored_records(&module, &arguments, &audience, &scope.filter, scope.window);
-        allowed.estimate.from_records = !asked.fresh && stored.is_some();
+        let pieces = match asked.fresh {
+            true => Piece::of_trace(scope.window),
+            false => self.pieces(&module, &arguments, &audience, &scope.filter, scope.window),
+        };
+        allowed.estimate = self.estimate_pieces(&pieces, read_level(view_level, scope.level, &scope.filter));
         if !allowed.estimate.from_records {
             self.check_reached(&allowed)?;
         }

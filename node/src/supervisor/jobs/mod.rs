@@ -214,6 +214,33 @@ impl Jobs {
         kept + self.all.values().map(|j| j.totals.bytes).sum::<u64>()
     }
 
+    /// The query that a run over a window ahead belongs to.
+    pub fn of_run(&self, instance: u64) -> Option<String> {
+        let of = |job: &&Job| matches!(job.work, Work::Query { live: Some(live), .. } if live == instance);
+        self.all.values().find(of).map(|job| job.id.clone())
+    }
+
+    /// Queries that are not over, for the operator.
+    pub fn listed(&self) -> Vec<Value> {
+        let open = self.all.values().filter(|job| !job.is_over());
+        let listed = open.map(|job| {
+            let what = match &job.work {
+                Work::Query { module, .. } => module.manifest.name.as_str(),
+                Work::Trace { .. } => "trace",
+            };
+            json!({
+                "id": job.id,
+                "what": what,
+                "state": job.state,
+                "asker": job.owner,
+                "from_ns": job.window.from_ns,
+                "to_ns": job.window.to_ns,
+                "percent": job.progress.0.saturating_mul(100) / job.progress.1.max(1),
+            })
+        });
+        listed.collect()
+    }
+
     /// How long readers waited so that capture need not, ms, over the jobs that are known.
     pub fn paused_ms(&self) -> u64 {
         self.all.values().map(|job| job.paused_ns).sum::<u64>() / 1_000_000

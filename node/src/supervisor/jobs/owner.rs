@@ -1,14 +1,17 @@
-//! What the asker of a job may do with it: look, cancel, fetch. Must never show a job to anybody else.
+//! What the asker of a job may do with it: look, cancel, fetch; and the operator: cancel. Must never show a job to anybody
+//! else.
 
 use std::fs::File;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::State;
+use crate::admin::Outcome;
 use crate::supervisor::Supervisor;
 use crate::supervisor::answers::{Refusal, Reply};
 use crate::supervisor::asks::AskId;
 use crate::supervisor::audit::Event;
+use crate::supervisor::orders::refused;
 
 impl Supervisor {
     /// State of a query, for its owner.
@@ -21,6 +24,25 @@ impl Supervisor {
         self.owned(asker, id)?;
         self.end_job(id, State::Cancelled, "cancelled by its owner", "");
         self.job_state(asker, id)
+    }
+
+    /// Cancels a query, whoever asked it.
+    pub(in crate::supervisor) fn cancel_by_order(&mut self, id: &str) -> Outcome {
+        let Some(asker) = self
+            .jobs
+            .all
+            .get(id)
+            .filter(|job| !job.is_over())
+            .map(|job| job.owner.clone())
+        else {
+            return refused(
+                format!("no query `{}` waits or runs", id.escape_debug()),
+                "`como-node query list` shows those that do",
+            );
+        };
+        let what = "cancelled by the operator";
+        self.end_job(id, State::Cancelled, what, "Ask the operator why.");
+        Outcome::Done(json!({ "asker": asker }))
     }
 
     /// Gives the query process the sealed dataset of a finished query, read-only.

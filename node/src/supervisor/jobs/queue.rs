@@ -79,7 +79,7 @@ impl Supervisor {
         {
             let what = Computation {
                 hash: *hash,
-                arguments: arguments.clone(),
+                arguments: module.manifest.recorded_args(arguments),
                 audience: audience.clone(),
             };
             *live = Some(self.run_live(module, what, Some(window))?);

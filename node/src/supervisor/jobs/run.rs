@@ -11,7 +11,7 @@ use crate::process::Role;
 use crate::supervisor::Supervisor;
 use crate::supervisor::answers::Refusal;
 use crate::supervisor::children::Purpose;
-use crate::supervisor::plan::{metric_of, public_gaps};
+use crate::supervisor::pieces::{Granted, Piece};
 use crate::wire as messages;
 
 impl Supervisor {
@@ -22,22 +22,15 @@ impl Supervisor {
         {
             self.may_be_run(module)?;
         }
-        let stored = match &job.work {
+        let pieces = match &job.work {
             Work::Query {
                 module,
                 arguments,
                 audience,
                 fresh: false,
                 ..
-            } => self
-                .stored_records(module, arguments, audience, &job.filter, job.window)
-                .and_then(|stored| {
-                    let metric = metric_of(module, arguments, audience);
-                    let level = module.manifest.output_level;
-                    let grants = self.grant_records(&stored.stretches, &metric, level)?;
-                    Some((grants, stored.missing))
-                }),
-            _ => None,
+            } => self.pieces(module, arguments, audience, &job.filter, job.window),
+            _ => Piece::of_trace(job.window),
         };
         if let Work::Query {
             live: Some(instance), ..
@@ -45,17 +38,18 @@ impl Supervisor {
         {
             self.stop_windowed_run(instance, "its window is over");
         }
-        let (reader, gaps, epoch) = match &stored {
-            Some((grants, missing)) => {
-                job.reused = true;
-                let seen = job.view_level().min(job.level);
-                let gaps = public_gaps(missing.clone(), job.window, seen);
-                (self.record_reader_start(job, grants), gaps, 0)
-            }
-            None => self.trace_reader(job)?,
+        let granted = match self.grant_pieces(job, &pieces)? {
+            Some(granted) => granted,
+            // Records that do not open any more: the trace answers for all of the window.
+            None => self
+                .grant_pieces(job, &Piece::of_trace(job.window))?
+                .unwrap_or_default(),
         };
-        let header = self.dataset_header(job, gaps, epoch);
-        let runner = self.runner_start(job, &header, &job.recipients, stored.is_some());
+        job.reused = granted.trace.is_empty();
+        let reader = self.reader_of(job, &granted)?;
+        let epoch = granted.segments.first().map_or(0, |g| g.segment.mapping_epoch);
+        let header = self.dataset_header(job, granted.gaps, epoch);
+        let runner = self.runner_start(job, &header, &job.recipients, !job.reused);
         let output = self.create_result(&job.id)?;
         let purpose = Purpose::Job(job.id.clone());
         let internal = |e: &dyn std::fmt::Display| Refusal::Internal(e.to_string());
@@ -76,14 +70,10 @@ impl Supervisor {
         Ok(())
     }
 
-    fn trace_reader(&mut self, job: &mut Job) -> Result<(Vec<u8>, Vec<como_dataset::Gap>, u32), Refusal> {
-        let seen = job.view_level().min(job.level);
-        let mut gaps = self.check_window(job.window, seen)?;
-        let (grants, destroyed) = self.grant_segments(job.window, job.read_level());
-        gaps.extend(destroyed);
-        let gaps = public_gaps(gaps, job.window, seen);
-        self.check_epochs(job, &grants)?;
-        let epoch = grants.first().map_or(0, |g| g.segment.mapping_epoch);
+    /// First message of a job's reader.
+    fn reader_of(&mut self, job: &mut Job, granted: &Granted) -> Result<Vec<u8>, Refusal> {
+        let grants = &granted.segments;
+        self.check_epochs(job, grants)?;
         if let (Work::Trace { link_type, .. }, Some(first)) = (&mut job.work, grants.first()) {
             *link_type = first.link_type;
         }
@@ -99,12 +89,12 @@ impl Supervisor {
         let (lower, counters) = (job.view_level().min(job.level), AccessLevel::Aggregate);
         let rekey = lower <= AccessLevel::Headers && job.view_level() > counters && !audience.is_empty();
         let keys = if rekey {
-            self.audience_keys(&audience, &grants)?
+            self.audience_keys(&audience, grants)?
         } else {
             Vec::new()
         };
-        let index = self.index_question(job, &grants, &keys);
-        Ok((self.reader_start(job, &grants, &keys, &index), gaps, epoch))
+        let index = self.index_question(job, grants, &keys);
+        Ok(self.reader_start(job, granted, &keys, &index))
     }
 
     fn create_result(&self, id: &str) -> Result<File, Refusal> {
