@@ -74,7 +74,7 @@ struct Consumer {
     sampling: Sampling,
     queue: Option<Queue>,
     missed: Option<Gap>,
-    /// Of a file only.
+    /// Of a file that waits.
     patience: Option<Patience>,
 }
 
@@ -126,7 +126,8 @@ impl ViewCounts {
 
 impl Consumers {
     /// Serves consumers from `blocks` on a thread of its own, until capture ends.
-    pub fn start(blocks: Receiver<LiveBlock>, wanted: Wanted, live: bool) -> Self {
+    /// On an idle link (`live`) time goes on by the wall clock; a source that `waits` is held up by who is behind.
+    pub fn start(blocks: Receiver<LiveBlock>, wanted: Wanted, live: bool, waits: bool) -> Self {
         let (changes, queue) = channel();
         let counts = Arc::new(ViewCounts::default());
         let counting = counts.clone();
@@ -142,6 +143,7 @@ impl Consumers {
                 sampled: told,
                 wanted,
                 live,
+                waits,
                 counts: counting,
             }
             .run(&blocks, &queue);
@@ -182,6 +184,7 @@ struct Serving {
     sampled: Arc<AtomicU32>,
     wanted: Wanted,
     live: bool,
+    waits: bool,
     counts: Arc<ViewCounts>,
 }
 
@@ -212,13 +215,13 @@ impl Serving {
                 if key.level <= AccessLevel::Coarse {
                     self.hours.get_or_insert_default();
                 }
-                let live = self.live;
+                let waits = self.waits;
                 let consumer = self.consumers.entry(id).or_insert_with(|| Consumer {
                     key: key.clone(),
                     sampling: sampling.clone(),
                     queue: None,
                     missed: None,
-                    patience: (!live).then(Patience::new),
+                    patience: waits.then(Patience::new),
                 });
                 consumer.key = key;
                 consumer.sampling.rebound(&sampling);

@@ -183,7 +183,9 @@ pub fn run(
         OpenSource::File(file, name) => (FileSource::id(name, file)?, name.clone(), false),
     };
     let wanted = Wanted::default();
-    let (blocks, live_blocks) = ViewSink::new(MAX_WAITING_LIVE_BLOCKS, wanted.clone(), !is_live);
+    // One that is played as recorded is like a link.
+    let waits = !is_live && !is_paced(start)?;
+    let (blocks, live_blocks) = ViewSink::new(MAX_WAITING_LIVE_BLOCKS, wanted.clone(), waits);
     let (epochs, epoch_answers) = channel();
     let (happens, events) = channel();
     receive(commands, happens.clone());
@@ -195,7 +197,7 @@ pub fn run(
         control,
         events,
         uplink: Uplink::new(id, most_bytes, tell(happens.clone())),
-        consumers: Consumers::start(live_blocks, wanted, is_live),
+        consumers: Consumers::start(live_blocks, wanted, is_live, waits),
         epochs: Some(epochs),
         certificate: None,
         stopping: false,
@@ -236,11 +238,11 @@ pub fn run(
             live
         }
         OpenSource::File(file, name) => {
-            let paced = match start.get_source().which().map_err(capnp::Error::from)? {
-                wire::capture_start::source::Which::File(file) => file?.get_paced(),
-                wire::capture_start::source::Which::Live(_) => false,
+            let pace = if is_paced(start)? {
+                Pace::Recorded
+            } else {
+                Pace::Fast
             };
-            let pace = if paced { Pace::Recorded } else { Pace::Fast };
             let file = FileSource::new(&name, file, resume.point, pace)?;
             role.meter = file.meter();
             Box::new(file)
@@ -250,6 +252,14 @@ pub fn run(
     let mut pipeline = Pipeline::start(config, run_key, source, epoch_keys, Some(blocks));
     role.uplink.carry(pipeline.take_items(), pipeline.acknowledger());
     role.main_loop(pipeline, resume)
+}
+
+/// Whether a file is played as it was recorded.
+fn is_paced(start: wire::capture_start::Reader<'_>) -> capnp::Result<bool> {
+    Ok(match start.get_source().which()? {
+        wire::capture_start::source::Which::File(file) => file?.get_paced(),
+        wire::capture_start::source::Which::Live(_) => false,
+    })
 }
 
 /// The pipeline's question for an epoch's keys, across threads.

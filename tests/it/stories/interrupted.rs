@@ -383,3 +383,44 @@ fn intervals_of_which_packets_were_shed_are_computed_from_the_past_trace() {
     assert!(shed_ns < end, "it was shed in the middle");
     node.stop();
 }
+
+#[test]
+fn a_file_waits_for_its_live_modules() {
+    let traffic = later(60_000, 30.0);
+    let mut site = Deployment::new().capture(500, 33);
+    let dev = site.developer("dev", "anonymized");
+    let ops = site.partner("ops", "anonymized", true);
+    let node = site.start();
+    node.ingested();
+    for module in ["traffic", "flow"] {
+        dev.submit(module).ok();
+        ops.como(&["module", "start", module]).ok();
+    }
+    node.stop();
+    // As fast as the disk takes it.
+    let file = site.write_capture("more.pcap", &traffic);
+    site.reconfigure(&format!("[source]\npath = {file:?}"));
+    let node = site.start();
+    node.ingested();
+    assert_eq!(node.status()["capture"]["shed"], 0);
+    let from = (traffic.start_ns / SECOND + 1) * SECOND;
+    let to = (traffic.start_ns / SECOND + 29) * SECOND;
+    for module in ["traffic", "flow"] {
+        // `flow` has longer intervals: those that end before the file does.
+        let to = if module == "flow" {
+            from - from % (10 * SECOND) + 20 * SECOND
+        } else {
+            to
+        };
+        let from = if module == "flow" {
+            from - from % (10 * SECOND) + 10 * SECOND
+        } else {
+            from
+        };
+        wait_for("records reach the end", || {
+            is_recorded(&ops, module, from, to).then_some(())
+        });
+        assert!(answer(&ops, module, from, to).0, "{module}: all of it was seen");
+    }
+    node.stop();
+}
