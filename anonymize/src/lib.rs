@@ -40,4 +40,4 @@ pub use row::{RowMeta, describe, describe_dissected};
 pub use strip::{restore, strip};
 pub use treat::{Anonymizer, Outcome};
 pub use tunnel::TunnelKind;
-pub use view::{Frames, View, build, rekey, rekey_addresses};
+pub use view::{Frames, View, build, rekey, rekey_addresses_and_ports};

@@ -5,15 +5,15 @@ use como_policies::AccessLevel;
 
 use crate::columns::Column;
 use crate::treat::Anonymizer;
-use crate::view::{View, rekey, rekey_addresses, rekeyed_columns};
+use crate::view::{View, rekey, rekey_addresses_and_ports, rekeyed_columns};
 
 /// What re-keying a view takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rekeying {
     /// No pseudonymous column is looked at.
     Nothing,
-    /// Of these only the addresses: column by column.
-    Addresses,
+    /// Of these only addresses and ports: column by column.
+    AddressesAndPorts,
     /// Others or the frames: every packet is treated anew.
     Everything,
 }
@@ -28,9 +28,9 @@ impl Rekeying {
             Rekeying::Nothing
         } else if pseudonymous
             .iter()
-            .all(|c| matches!(c, Column::Src | Column::Dst))
+            .all(|c| matches!(c, Column::Src | Column::Dst | Column::SrcPort | Column::DstPort))
         {
-            Rekeying::Addresses
+            Rekeying::AddressesAndPorts
         } else {
             Rekeying::Everything
         }
@@ -41,7 +41,7 @@ impl Rekeying {
     pub fn needs(self) -> &'static [Column] {
         match self {
             Rekeying::Nothing => &[],
-            Rekeying::Addresses => &[Column::IpVersion, Column::Ethertype],
+            Rekeying::AddressesAndPorts => &[Column::IpVersion, Column::Ethertype],
             Rekeying::Everything => Column::ALL,
         }
     }
@@ -52,8 +52,8 @@ impl Rekeying {
         debug_assert_eq!(view.level, AccessLevel::Anonymized);
         match self {
             Rekeying::Nothing => view,
-            Rekeying::Addresses => {
-                rekey_addresses(&mut view.columns, audience);
+            Rekeying::AddressesAndPorts => {
+                rekey_addresses_and_ports(&mut view.columns, audience);
                 view
             }
             Rekeying::Everything => rekey(&view, audience),
@@ -70,9 +70,11 @@ mod tests {
         use Column::*;
         for (columns, frames, expected) in [
             (&[TsNs, WireLen][..], false, Rekeying::Nothing),
-            (&[TsNs, Src], false, Rekeying::Addresses),
-            (&[Src, Dst, Protocol], false, Rekeying::Addresses),
-            (&[Src, DstPort], false, Rekeying::Everything),
+            (&[TsNs, Src], false, Rekeying::AddressesAndPorts),
+            (&[Src, Dst, Protocol], false, Rekeying::AddressesAndPorts),
+            (&[SrcPort], false, Rekeying::AddressesAndPorts),
+            (&[Src, DstPort], false, Rekeying::AddressesAndPorts),
+            (&[Src, TcpSeq], false, Rekeying::Everything),
             (&[SrcMac], false, Rekeying::Everything),
             (&[TsNs], true, Rekeying::Everything),
         ] {

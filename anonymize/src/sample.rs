@@ -11,7 +11,7 @@ use crate::packet::{LinkType, RawPacket};
 use crate::row::{RowMeta, describe};
 use crate::strip::{restore, strip};
 use crate::treat::{Anonymizer, Outcome};
-use crate::view::rekey_addresses;
+use crate::view::rekey_addresses_and_ports;
 
 static KEYS: LazyLock<[Anonymizer; 3]> =
     LazyLock::new(|| [0x11, 0x22, 0x33].map(|byte| Anonymizer::new(&MappingKey::from_bytes(&[byte; 32]))));
@@ -134,11 +134,21 @@ pub(crate) fn check_laws(link: LinkType, packet: &[u8]) -> Option<[Vec<u8>; 3]> 
     }
     let mut columns = Columns::default();
     columns.push(&row);
-    rekey_addresses(&mut columns, &KEYS[1]);
+    rekey_addresses_and_ports(&mut columns, &KEYS[1]);
     assert_eq!(
-        (columns.src[0], columns.dst[0]),
-        (row_again.src, row_again.dst),
-        "addresses alone re-key as the frame does"
+        (
+            columns.src[0],
+            columns.dst[0],
+            columns.src_port[0],
+            columns.dst_port[0]
+        ),
+        (
+            row_again.src,
+            row_again.dst,
+            row_again.src_port,
+            row_again.dst_port
+        ),
+        "addresses and ports alone re-key as the frame does"
     );
     let mut stripped = out.clone();
     let found = dissect(link, &stripped);

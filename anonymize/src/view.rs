@@ -389,10 +389,14 @@ pub fn rekey(view: &View, audience: &Anonymizer) -> View {
     out
 }
 
-/// Re-keys the address columns alone: what a module or a filter that looks at no frame needs.
-pub fn rekey_addresses(columns: &mut Columns, audience: &Anonymizer) {
+/// Re-keys addresses and ports, as far as their columns are there: what a module or a filter that looks at no frame needs.
+/// The pseudonym of a port does not depend on what else the packet is; 0, which stands for none, is its own.
+pub fn rekey_addresses_and_ports(columns: &mut Columns, audience: &Anonymizer) {
     audience.rekey_addresses(&columns.ip_version, &columns.ethertype, &mut columns.src);
     audience.rekey_addresses(&columns.ip_version, &columns.ethertype, &mut columns.dst);
+    for port in columns.src_port.iter_mut().chain(&mut columns.dst_port) {
+        *port = audience.map_port(*port);
+    }
 }
 
 /// Columns of the `anonymized` view whose values a re-keying may change.

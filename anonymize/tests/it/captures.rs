@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use como_anonymize::{LinkType, RawPacket, build, rekey};
+use como_anonymize::{LinkType, RawPacket, build, rekey, rekey_addresses_and_ports};
 use como_policies::AccessLevel;
 use pcap_file::pcapng::{Block, PcapNgReader};
 
@@ -144,6 +144,10 @@ fn counts_add_up(link: LinkType, packets: &[Vec<u8>]) {
     let node = build(AccessLevel::Anonymized, link, raw(), Some(&KEYS[0]));
     let partner = rekey(&node, &KEYS[1]);
     assert_eq!(node.columns.deny, partner.columns.deny);
+    let mut columns = node.columns.clone();
+    rekey_addresses_and_ports(&mut columns, &KEYS[1]);
+    assert!(columns.src == partner.columns.src && columns.dst == partner.columns.dst);
+    assert!(columns.src_port == partner.columns.src_port && columns.dst_port == partner.columns.dst_port);
     for level in AccessLevel::ALL {
         let view = build(level, link, raw(), Some(&KEYS[0]));
         assert_eq!((view.len(), view.frames.len()), (packets.len(), packets.len()));

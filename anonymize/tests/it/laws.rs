@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use como_anonymize::{
-    Anonymizer, Column, CryptoPan4, Filter, LinkType, RawPacket, View, build, rekey, rekey_addresses,
+    Anonymizer, Column, CryptoPan4, Filter, LinkType, RawPacket, View, build, rekey,
+    rekey_addresses_and_ports,
 };
 use como_keys::mapping::MappingKey;
 use como_policies::AccessLevel;
@@ -103,11 +104,12 @@ proptest! {
             let node6 = view(Anonymized, &KEYS[0], &e6(ipv6_between(src6.to_be_bytes(), src6.to_be_bytes(), 17, &udp(b""))));
             let theirs6 = rekey(&node6, audience);
             prop_assert_eq!(u128::from_be_bytes(theirs6.columns.src[0]), audience.map_v6(KEYS[0].map_v6(src6)));
-            // Address columns alone give the same as whole frames.
+            // Columns alone give the same as whole frames.
             for (node, theirs) in [(node, theirs), (node6, theirs6)] {
                 let mut columns = node.columns.clone();
-                rekey_addresses(&mut columns, audience);
+                rekey_addresses_and_ports(&mut columns, audience);
                 prop_assert_eq!((&columns.src, &columns.dst), (&theirs.columns.src, &theirs.columns.dst));
+                prop_assert_eq!((&columns.src_port, &columns.dst_port), (&theirs.columns.src_port, &theirs.columns.dst_port));
             }
         }
     }

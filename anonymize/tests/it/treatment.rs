@@ -2,8 +2,8 @@
 
 use como_anonymize::columns::Column;
 use como_anonymize::{
-    Anonymizer, DenyReason, LinkType, Outcome, RawPacket, RowMeta, build, describe, dissect, rekey, restore,
-    strip,
+    Anonymizer, DenyReason, LinkType, Outcome, RawPacket, RowMeta, build, describe, dissect, rekey,
+    rekey_addresses_and_ports, restore, strip,
 };
 use como_policies::AccessLevel::Anonymized;
 
@@ -73,6 +73,16 @@ fn rekeying_changes_pseudonyms_and_nothing_else() {
         let node = build(Anonymized, golden.link, [golden.packet()], Some(node()));
         let partner = rekey(&node, &KEYS[1]);
         assert_eq!(partner.columns.deny, [0], "{name}");
+        let mut columns = node.columns.clone();
+        rekey_addresses_and_ports(&mut columns, &KEYS[1]);
+        for column in [Column::Src, Column::Dst, Column::SrcPort, Column::DstPort] {
+            let values = [&columns, &partner.columns].map(|columns| {
+                let mut bytes = Vec::new();
+                columns.write_le(column, 0, 1, &mut bytes);
+                bytes
+            });
+            assert_eq!(values[0], values[1], "{name}: {} alone", column.name());
+        }
         assert_eq!(
             node.frames.offsets, partner.frames.offsets,
             "{name}: the layout is kept"

@@ -491,11 +491,11 @@ fn view_for(
             Rekeying::Nothing => encode(&block.view),
             // Treated anew packet by packet: nothing of the view need be copied first.
             Rekeying::Everything => encode(&view::rekey(&block.view, map()?)),
-            addresses => {
-                let needed: Vec<Column> = key.columns.iter().chain(addresses.needs()).copied().collect();
+            columns => {
+                let needed: Vec<Column> = key.columns.iter().chain(columns.needs()).copied().collect();
                 let mut view = View::new(block.view.level, block.view.link);
                 view.columns = block.view.columns.only(&needed);
-                encode(&addresses.apply(view, map()?))
+                encode(&columns.apply(view, map()?))
             }
         },
     })

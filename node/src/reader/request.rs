@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn addresses_are_opened_with_what_re_keying_them_needs() {
         let request = request(&[Column::TsNs, Column::Src], false);
-        assert_eq!(request.rekey, Rekeying::Addresses);
+        assert_eq!(request.rekey, Rekeying::AddressesAndPorts);
         assert!(request.groups.contains(ColumnGroup::Kind));
         assert!(!request.groups.contains(ColumnGroup::Rest));
     }

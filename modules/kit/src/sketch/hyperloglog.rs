@@ -29,25 +29,29 @@ impl<const REGISTERS: usize> HyperLogLog<REGISTERS> {
         counts: [0; RANKS],
     };
 
-    /// Counts an item by its 64-bit hash.
-    pub fn insert(&mut self, hash: u64) {
+    /// Counts an item by its 64-bit hash. False where that changes nothing, here or in a sketch of fewer registers that
+    /// has what this one has.
+    pub fn insert(&mut self, hash: u64) -> bool {
         let register = (hash >> Self::RANK_BITS) as usize;
         let rank = (hash << Self::INDEX_BITS).leading_zeros().min(Self::RANK_BITS) as u8 + 1;
-        self.raise(register, rank);
+        self.raise(register, rank)
     }
 
+    /// The one way to change a register; false where it holds as much already.
     #[inline(always)]
-    fn raise(&mut self, register: usize, rank: u8) {
+    fn raise(&mut self, register: usize, rank: u8) -> bool {
         let before = self.registers[register];
-        if before < rank {
-            self.registers[register] = rank;
-            let rank = usize::from(rank) % RANKS;
-            self.counts[rank] += 1;
-            if before > 0 {
-                let before = usize::from(before) % RANKS;
-                self.counts[before] -= 1;
-            }
+        if before >= rank {
+            return false;
         }
+        self.registers[register] = rank;
+        let rank = usize::from(rank) % RANKS;
+        self.counts[rank] += 1;
+        if before > 0 {
+            let before = usize::from(before) % RANKS;
+            self.counts[before] -= 1;
+        }
+        true
     }
 
     /// Adds what another sketch counted.
@@ -62,11 +66,7 @@ impl<const REGISTERS: usize> HyperLogLog<REGISTERS> {
         const { assert!(FEWER <= REGISTERS) }
         let dropped = Self::INDEX_BITS - HyperLogLog::<FEWER>::INDEX_BITS;
         let mut fewer = HyperLogLog::EMPTY;
-        for (register, stretch) in fewer
-            .registers
-            .iter_mut()
-            .zip(self.registers.chunks(1 << dropped))
-        {
+        for (register, stretch) in self.registers.chunks(1 << dropped).enumerate() {
             for (place, rank) in (0u32..).zip(stretch) {
                 // The index bits that are dropped go before those that made the rank.
                 let rank = match place {
@@ -74,7 +74,7 @@ impl<const REGISTERS: usize> HyperLogLog<REGISTERS> {
                     0 => dropped as u8 + rank,
                     place => (dropped - place.ilog2()) as u8,
                 };
-                *register = rank.max(*register);
+                fewer.raise(register, rank);
             }
         }
         fewer
@@ -87,8 +87,8 @@ impl<const REGISTERS: usize> HyperLogLog<REGISTERS> {
 
     /// Adds what a register of another sketch held, by its place; a place beyond the last is none.
     pub fn merge_register(&mut self, register: usize, rank: u8) {
-        if let Some(mine) = self.registers.get_mut(register) {
-            *mine = rank.min(Self::RANK_BITS as u8 + 1).max(*mine);
+        if register < REGISTERS {
+            self.raise(register, rank.min(Self::RANK_BITS as u8 + 1));
         }
     }
 
@@ -174,12 +174,23 @@ mod tests {
     #[test]
     fn folding_is_counting_in_fewer_registers() {
         for items in [0u64, 1, 30, 4000, 200_000] {
-            let (mut many, mut fewer) = (HyperLogLog::<4096>::EMPTY, HyperLogLog::<64>::EMPTY);
+            let mut many = HyperLogLog::<4096>::EMPTY;
+            let [mut fewer, mut beside] = [const { HyperLogLog::<64>::EMPTY }; 2];
             for item in 0..items {
-                many.insert(hash(&[item]));
-                fewer.insert(hash(&[item]));
+                let hash = hash(&[item]);
+                fewer.insert(hash);
+                if many.insert(hash) {
+                    beside.insert(hash);
+                }
             }
-            assert_eq!(many.folded::<64>().registers(), fewer.registers(), "{items}");
+            let folded = many.folded::<64>();
+            assert_eq!(folded.registers(), fewer.registers(), "{items}");
+            assert_eq!(folded.estimate(), fewer.estimate(), "{items}");
+            assert_eq!(
+                beside.registers(),
+                fewer.registers(),
+                "{items}: what changes nothing here changes nothing there"
+            );
             assert_eq!(many.folded::<4096>().registers(), many.registers());
         }
     }

@@ -25,6 +25,9 @@ type Kept = HyperLogLog<KEPT_REGISTERS>;
 /// The sketch of one interval, or the union of those of several.
 pub struct FlowCount {
     flows: HyperLogLog<REGISTERS>,
+    /// The same flows, in the registers that a record keeps.
+    kept: Kept,
+    /// Those of tables.
     union: Kept,
     /// Tables with a sketch that are in the union.
     merged: u32,
@@ -65,6 +68,7 @@ impl Module for FlowCount {
     const MAX_ROWS: usize = 1 + KEPT_REGISTERS / ROW_REGISTERS;
     const INITIAL: Self = Self {
         flows: HyperLogLog::EMPTY,
+        kept: Kept::EMPTY,
         union: Kept::EMPTY,
         merged: 0,
         first: 0,
@@ -86,31 +90,25 @@ impl Module for FlowCount {
                 continue;
             }
             let rest = u64::from(from) << 32 | u64::from(to) << 16 | u64::from(protocol);
-            self.flows.insert(hash(&[
-                source[0],
-                source[1],
-                destination[0],
-                destination[1],
-                rest,
-            ]));
+            let hash = hash(&[source[0], source[1], destination[0], destination[1], rest]);
+            if self.flows.insert(hash) {
+                self.kept.insert(hash);
+            }
         }
     }
 
     /// Their number, also of an interval without a flow; then the registers that are not empty.
     fn store(&mut self, rows: &mut Rows<'_>) {
-        let flows = match self.merged {
-            0 if self.apart > 0 => 0,
-            0 => {
-                self.union = self.flows.folded();
-                rounded(self.flows.estimate())
-            }
-            1 => self.first,
-            _ => rounded(self.union.estimate()),
+        let (flows, sketch) = match self.merged {
+            0 if self.apart > 0 => (0, &self.union),
+            0 => (rounded(self.flows.estimate()), &self.kept),
+            1 => (self.first, &self.union),
+            _ => (rounded(self.union.estimate()), &self.union),
         };
         rows.push(&[(flows + self.apart).into()]);
-        let registers = self.union.registers().chunks(ROW_REGISTERS).enumerate();
-        for (number, registers) in registers {
-            if registers.iter().any(|rank| *rank > 0) {
+        let registers = sketch.registers().as_chunks::<ROW_REGISTERS>().0;
+        for (number, registers) in registers.iter().enumerate() {
+            if u64::from_ne_bytes(*registers) != 0 {
                 rows.push(&[pack(number, registers).into()]);
             }
         }

@@ -30,9 +30,9 @@ use pace::Pace;
 use reading::{Part, Reading, Records};
 use sources::Source;
 
-/// Parts that may wait to be written, beyond those that workers hold, each of some 300 KiB: as many as are read while the
-/// record of the access goes to the disk.
-const MAX_WAITING_PARTS: usize = 64;
+/// Parts that may wait to be written, beyond those that workers hold: with many more their memory is no longer in the caches
+/// when it is used again.
+const MAX_WAITING_PARTS: usize = 16;
 
 /// A kind of capture file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -82,12 +82,19 @@ impl Export {
         let filter = self.filter()?;
         let mut told = Told::default();
         let pace = Pace::default();
-        let mut sources = sources::of(node, self.level, &pace, &mut told)?;
+        // The policy set is parsed while keys are unwrapped: each takes a core some milliseconds.
+        let (policy, sources) = std::thread::scope(|scope| {
+            let policy = scope.spawn(|| policy_of(node));
+            let sources = sources::of(node, self.level, &pace, &mut told);
+            (policy.join(), sources)
+        });
+        let policy = policy.map_err(|_| broken("a thread failed"))??;
+        let mut sources = sources?;
         let window = self.window(&sources)?;
         sources.retain(|source| source.range.overlaps(window));
         one_epoch(filter.as_ref(), self.level, &sources)?;
         let output = Output::create(&self.output, self.force, self.format())?;
-        let access = self.decide(node, window, sources.iter().map(|s| s.bytes).sum())?;
+        let access = self.decide(node, &policy, window, sources.iter().map(|s| s.bytes).sum())?;
         let reading = Reading::new(node, sources, pace, window, self.level, filter, output.encoder());
         self.write(&reading, output, &mut told, || node.record(access))?;
         eprintln!("{}", told.text(self, window));
@@ -137,11 +144,13 @@ impl Export {
 
     /// Asks the policy as it would be asked for anybody. What it denies goes on record at once, what it allows gives the
     /// record that must be made before a packet goes out.
-    fn decide(&self, node: &AdminNode, window: Window, bytes: u64) -> Result<AdminEvent, AdminError> {
-        let policy = match &node.config.policy.file {
-            Some(file) => PolicyEngine::from_file(node.config.node.mode, file)?,
-            None => PolicyEngine::builtin(node.config.node.mode)?,
-        };
+    fn decide(
+        &self,
+        node: &AdminNode,
+        policy: &PolicyEngine,
+        window: Window,
+        bytes: u64,
+    ) -> Result<AdminEvent, AdminError> {
         let principal = Principal::Operator {
             id: node.config.node.name.to_string(),
         };
@@ -246,6 +255,13 @@ fn put(
         reading.give_back(records);
     }
     Ok(())
+}
+
+fn policy_of(node: &AdminNode) -> Result<PolicyEngine, AdminError> {
+    Ok(match &node.config.policy.file {
+        Some(file) => PolicyEngine::from_file(node.config.node.mode, file)?,
+        None => PolicyEngine::builtin(node.config.node.mode)?,
+    })
 }
 
 fn broken(what: &'static str) -> AdminError {
