@@ -62,19 +62,14 @@ impl<const REGISTERS: usize> HyperLogLog<REGISTERS> {
         const { assert!(FEWER <= REGISTERS) }
         let dropped = Self::INDEX_BITS - HyperLogLog::<FEWER>::INDEX_BITS;
         let mut fewer = HyperLogLog::EMPTY;
-        for (register, stretch) in fewer
-            .registers
-            .iter_mut()
-            .zip(self.registers.chunks(1 << dropped))
-        {
-            for (place, rank) in (0u32..).zip(stretch) {
+        for (register, stretch) in self.registers.chunks(1 << dropped).enumerate() {
+            for (place, rank) in (0u32..).zip(stretch).filter(|(_, rank)| **rank > 0) {
                 // The index bits that are dropped go before those that made the rank.
                 let rank = match place {
-                    _ if *rank == 0 => 0,
                     0 => dropped as u8 + rank,
                     place => (dropped - place.ilog2()) as u8,
                 };
-                *register = rank.max(*register);
+                fewer.raise(register, rank);
             }
         }
         fewer
@@ -87,8 +82,8 @@ impl<const REGISTERS: usize> HyperLogLog<REGISTERS> {
 
     /// Adds what a register of another sketch held, by its place; a place beyond the last is none.
     pub fn merge_register(&mut self, register: usize, rank: u8) {
-        if let Some(mine) = self.registers.get_mut(register) {
-            *mine = rank.min(Self::RANK_BITS as u8 + 1).max(*mine);
+        if register < REGISTERS {
+            self.raise(register, rank.min(Self::RANK_BITS as u8 + 1));
         }
     }
 
@@ -179,8 +174,16 @@ mod tests {
                 many.insert(hash(&[item]));
                 fewer.insert(hash(&[item]));
             }
-            assert_eq!(many.folded::<64>().registers(), fewer.registers(), "{items}");
+            let folded = many.folded::<64>();
+            assert_eq!(folded.registers(), fewer.registers(), "{items}");
+            assert_eq!(folded.estimate(), fewer.estimate(), "{items}");
             assert_eq!(many.folded::<4096>().registers(), many.registers());
+            let mut again = HyperLogLog::<64>::EMPTY;
+            for (place, rank) in folded.registers().iter().enumerate() {
+                again.merge_register(place, *rank);
+            }
+            again.merge_register(64, 7);
+            assert_eq!(again.estimate(), fewer.estimate(), "register by register");
         }
     }
 }
