@@ -1,15 +1,17 @@
 //! Modules in other languages than Rust, written from docs/module-abi.md alone: they are admitted, and say what plain
 //! reading of the packets says.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use como_modules::Manifest;
+use como_dataset::ColumnData;
+use como_modules::{Answer, IntervalRows, Manifest, Rows};
 
 use crate::oracle::captures;
 use crate::oracle::run::{self, Cell, Module, Packets, Row};
 use crate::oracle::shown::Shown;
-use crate::support::DEVELOPER;
+use crate::support::{DEVELOPER, admit};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
@@ -21,12 +23,12 @@ fn example(name: &str, wasm: Vec<u8>) -> Module {
     Module { manifest, wasm }
 }
 
-#[test]
-fn a_module_in_c_counts_tcp_flags() {
-    let source = folder("tcp-flags").join("tcp_flags.c");
+/// An example in C, compiled with the command of its own first lines; nothing where there is no compiler.
+fn compiled(name: &str) -> Option<Module> {
+    let file = format!("{}.c", name.replace('-', "_"));
+    let source = folder(name).join(&file);
     let out = tempfile::tempdir().expect("a folder");
-    let wasm = out.path().join("tcp-flags.wasm");
-    // The command of the example's own first lines.
+    let wasm = out.path().join("module.wasm");
     let text = std::fs::read_to_string(&source).expect("the example");
     let words = text
         .lines()
@@ -38,25 +40,36 @@ fn a_module_in_c_counts_tcp_flags() {
     let (clang, args) = words.split_first().expect("a command");
     let built = Command::new(clang)
         .args(args.iter().map(|word| match *word {
-            "tcp-flags.wasm" => wasm.as_path(),
-            "tcp_flags.c" => source.as_path(),
+            word if word == file => source.as_path(),
+            word if word.ends_with(".wasm") => wasm.as_path(),
             word => Path::new(word),
         }))
         .output();
     let built = match built {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             println!("skipped: clang is not installed");
-            return;
+            return None;
         }
         built => built.expect("clang starts"),
     };
     let said = String::from_utf8_lossy(&built.stderr);
-    if said.contains("wasm-ld") && !built.status.success() {
+    // It is not there, as against: it does not link the module.
+    if ["doesn't exist", "No such file", "unable to execute"]
+        .iter()
+        .any(|why| said.contains(why))
+    {
         println!("skipped: clang finds no wasm-ld (Debian package lld)");
-        return;
+        return None;
     }
     assert!(built.status.success(), "{said}");
-    let module = example("tcp-flags", std::fs::read(wasm).expect("compiled"));
+    Some(example(name, std::fs::read(wasm).expect("compiled")))
+}
+
+#[test]
+fn a_module_in_c_counts_tcp_flags() {
+    let Some(module) = compiled("tcp-flags") else {
+        return;
+    };
     let shown = Shown::anonymized(&captures::eventful());
     run::check_module(&module, &[], &shown, |packets: &Packets<'_>, rows: &[Row]| {
         let count = |bit: u64| {
@@ -71,6 +84,60 @@ fn a_module_in_c_counts_tcp_flags() {
             .collect();
         assert_eq!(rows, expected, "{}", packets.name);
     });
+}
+
+#[test]
+fn a_module_in_c_stores_all_protocols_and_loads_the_best() {
+    let Some(module) = compiled("top-protocols") else {
+        return;
+    };
+    let shown = Shown::anonymized(&captures::eventful());
+    run::check_module(
+        &module,
+        &[("k", 1)],
+        &shown,
+        |packets: &Packets<'_>, rows: &[Row]| {
+            let mut counts: BTreeMap<u8, u64> = BTreeMap::new();
+            for seen in packets.all.iter().filter(|seen| seen.is_ip()) {
+                *counts.entry(seen.protocol).or_default() += u64::from(seen.weight);
+            }
+            let expected: Vec<Row> = counts
+                .into_iter()
+                .map(|(protocol, packets)| [protocol.into(), packets].map(Cell::Number).to_vec())
+                .collect();
+            assert_eq!(rows, expected, "records of {}", packets.name);
+        },
+    );
+    let records = run::rows_of(&module, &[("k", 1)], &shown);
+    assert!(records.iter().any(|(_, rows)| rows.len() > 2), "whatever k is");
+
+    let admitted = admit(&module.manifest, &module.wasm).expect("admitted");
+    let (mut all, protocols) = (BTreeMap::from([(6u8, 50u64), (17, 20), (1, 20), (58, 7)]), [6, 1]);
+    let columns = |counts: &BTreeMap<u8, u64>| {
+        vec![
+            ColumnData::U8(counts.keys().copied().collect()),
+            ColumnData::U64(counts.values().copied().collect()),
+        ]
+    };
+    let interval = IntervalRows {
+        interval_start_ns: 0,
+        interval_end_ns: module.manifest.interval_ns,
+        rows: Rows {
+            columns: columns(&all),
+        },
+        complete: true,
+        sampled: 1,
+        packets: 97,
+        late_packets: 0,
+        skipped_before: 0,
+    };
+    let mut answer = Answer::new(&admitted, &[("k".to_owned(), 2)], None).expect("it starts");
+    let mut loaded = Vec::new();
+    answer
+        .push(interval, &mut |rows| loaded.push(rows))
+        .expect("it loads");
+    all.retain(|protocol, _| protocols.contains(protocol));
+    assert_eq!(loaded[0].rows.columns, columns(&all));
 }
 
 #[test]
