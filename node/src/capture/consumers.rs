@@ -385,6 +385,7 @@ impl Consumer {
         }
         match offered {
             Ok(()) => {
+                self.patience.iter_mut().for_each(Patience::took);
                 counts.sent.fetch_add(1, Ordering::Relaxed);
             }
             Err(TrySendError::Full(_)) => {

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 /// A module may take so long to begin.
 const GRACE: Duration = Duration::from_secs(2);
-/// Beyond that, it may be waited for so many times as long as everything else takes.
+/// Beyond that, it may be waited for so many times as long as everything else takes...
 const TIMES: u32 = 4;
+/// ...and for so long without taking anything; from then on it is not waited for until it does.
+const AT_ONCE: Duration = GRACE;
 /// How often it is looked whether there is room.
 const LOOK: Duration = Duration::from_micros(500);
 
@@ -15,6 +17,8 @@ const LOOK: Duration = Duration::from_micros(500);
 pub(super) struct Patience {
     since: Instant,
     waited: Duration,
+    /// Since it took something.
+    stalled: Duration,
 }
 
 impl Patience {
@@ -22,18 +26,26 @@ impl Patience {
         Self {
             since: Instant::now(),
             waited: Duration::ZERO,
+            stalled: Duration::ZERO,
         }
+    }
+
+    /// It took something.
+    pub fn took(&mut self) {
+        self.stalled = Duration::ZERO;
     }
 
     /// Waits for a moment; false: it was waited for too long already.
     pub fn wait(&mut self) -> bool {
         let waited = self.waited;
-        if waited >= allowed(self.since.elapsed(), waited) {
+        if self.stalled >= AT_ONCE || waited >= allowed(self.since.elapsed(), waited) {
             return false;
         }
         let before = Instant::now();
         thread::sleep(LOOK);
-        self.waited += before.elapsed();
+        let took = before.elapsed();
+        self.waited += took;
+        self.stalled += took;
         true
     }
 }
@@ -66,5 +78,14 @@ mod tests {
         assert!(patience.wait() && patience.waited >= LOOK);
         patience.waited = GRACE * 2;
         assert!(!patience.wait());
+    }
+
+    #[test]
+    fn whoever_stalls_is_not_waited_for_until_it_takes_something() {
+        let mut patience = Patience::new();
+        patience.stalled = AT_ONCE;
+        assert!(!patience.wait() && !patience.wait());
+        patience.took();
+        assert!(patience.wait());
     }
 }

@@ -17,13 +17,14 @@ mod order;
 mod permits;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod treat;
 mod views;
 mod worker;
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use como_anonymize::AsTable;
@@ -37,13 +38,16 @@ use crate::capture::source::{PacketSource, SourceError};
 use crate::trace::{EpochKeys, GapCause, ResumePoint, Retain, RunKey, SealedItem, SourceId, TraceError};
 use control::Control;
 use permits::Permits;
+use threads::Threads;
 
 /// Most worker threads of one pipeline.
 const MAX_WORKERS: usize = 64;
 /// Blocks of a file that are in flight, for each worker: enough that none waits, few enough that they stay in the caches.
 const FILE_BLOCKS_PER_WORKER: usize = 4;
-/// Batches and sealed blocks whose memory is kept for others, at most; more are in flight in a burst only.
-const SPARE_BLOCKS: usize = 256;
+/// Sealed blocks whose memory is kept for others, at most: as many as wait for storage's syncs.
+const SPARE_BLOCKS: usize = 192;
+/// Batches and views, at most; more are in flight in a burst only.
+const SPARE_BATCHES: usize = 32;
 
 /// How to capture one source.
 #[derive(Clone, Debug)]
@@ -153,7 +157,7 @@ pub struct Pipeline {
     control: Arc<Control>,
     permits: Permits,
     blocks: Spares<Vec<u8>>,
-    threads: Vec<JoinHandle<Result<(), PipelineError>>>,
+    threads: Threads,
 }
 
 impl Pipeline {
@@ -182,10 +186,10 @@ impl Pipeline {
         // A block may open a segment and close another, and the index may be due for both.
         let (done_out, done_in) = sync_channel(5 * in_flight);
         let (item_out, items) = sync_channel(in_flight);
-        let (batches, blocks) = (Spares::new(SPARE_BLOCKS), Spares::new(SPARE_BLOCKS));
-        let spare_views = Spares::new(SPARE_BLOCKS);
+        let (batches, blocks) = (Spares::new(SPARE_BATCHES), Spares::new(SPARE_BLOCKS));
+        let spare_views = Spares::new(SPARE_BATCHES);
         let jobs = Arc::new(Mutex::new(job_in));
-        let mut threads = Vec::with_capacity(workers + 2);
+        let mut threads = Threads::new(&control, &permits);
         for index in 0..workers {
             let worker = worker::Worker {
                 jobs: jobs.clone(),
@@ -197,8 +201,9 @@ impl Pipeline {
                 spare_views: spare_views.clone(),
                 blocks: blocks.clone(),
             };
-            threads.push(spawn(format!("seal-{index}"), &control, move || worker.run()));
+            threads.spawn(&format!("seal-{index}"), done_out.clone(), move || worker.run());
         }
+        let output = item_out.clone();
         let order = order::Order::new(
             done_in,
             item_out,
@@ -207,7 +212,8 @@ impl Pipeline {
             control.clone(),
             config.source,
         );
-        threads.push(spawn("order".to_owned(), &control, move || order.run()));
+        threads.spawn("order", output, move || order.run());
+        let output = done_out.clone();
         let ends = dispatch::Ends {
             permits: permits.clone(),
             batches,
@@ -215,9 +221,7 @@ impl Pipeline {
             done: done_out,
         };
         let dispatch = dispatch::Dispatch::new(config, run, epoch_keys, ends, control.clone());
-        threads.push(spawn("dispatch".to_owned(), &control, move || {
-            dispatch.run(source)
-        }));
+        threads.spawn("dispatch", output, move || dispatch.run(source));
         Self {
             items: Some(items),
             control,
@@ -289,26 +293,6 @@ impl Pipeline {
     pub fn join(self) -> Result<(), PipelineError> {
         drop(self.items);
         self.control.stop();
-        let mut result = Ok(());
-        for thread in self.threads {
-            let ended = thread.join().unwrap_or(Err(PipelineError::ThreadDied));
-            if result.is_ok() {
-                result = ended;
-            }
-        }
-        result
+        self.threads.join()
     }
-}
-
-fn spawn(
-    name: String,
-    control: &Arc<Control>,
-    run: impl FnOnce() -> Result<(), PipelineError> + Send + 'static,
-) -> JoinHandle<Result<(), PipelineError>> {
-    let control = control.clone();
-    let run = move || run().inspect_err(|_| control.fail());
-    thread::Builder::new()
-        .name(name)
-        .spawn(run)
-        .expect("the system starts a few threads")
 }

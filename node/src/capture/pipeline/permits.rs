@@ -54,6 +54,12 @@ impl Permits {
         state.take() || state.closed
     }
 
+    /// Nobody waits for a place any more: there will be none.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.0.changed.notify_all();
+    }
+
     /// Whether so many are free, or half of all where there are few.
     pub fn has(&self, places: usize) -> bool {
         let state = self.lock();
@@ -82,8 +88,7 @@ impl PermitsBack {
 
 impl Drop for PermitsBack {
     fn drop(&mut self) {
-        self.0.lock().closed = true;
-        self.0.0.changed.notify_all();
+        self.0.close();
     }
 }
 

@@ -12,7 +12,7 @@ use super::*;
 use crate::capture::source::{Event, Progress, SourcePacket};
 use crate::ring::{Appended, Ring};
 use crate::trace::sample::{T0, epoch_keys, node_keys, udp};
-use crate::trace::{Gap, GapCause, GroupSet, ItemBody, SegmentReader, WindowItem};
+use crate::trace::{Gap, GapCause, GroupSet, ItemBody, MAX_BLOCK_BYTES, SegmentReader, WindowItem};
 
 const ALWAYS: Window = Window {
     from_ns: 0,
@@ -354,6 +354,44 @@ fn stopping_seals_what_was_read() {
     pipeline.join().unwrap();
     let (numbers, _) = bench.stored(segments(items));
     assert_eq!(numbers, (0..counters.received_packets).collect::<Vec<_>>());
+}
+
+/// Packets of noise, without end.
+struct Noise(Vec<u8>);
+
+impl PacketSource for Noise {
+    fn read(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<Progress, SourceError> {
+        give(Event::Packet(SourcePacket {
+            ts_ns: T0,
+            wire_len: self.0.len() as u32,
+            link: 1,
+            data: &self.0,
+            offset_after: 1,
+        }));
+        Ok(Progress::More)
+    }
+
+    fn is_live(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_block_that_cannot_be_sealed_ends_the_pipeline_with_the_reason() {
+    let bench = Bench::new();
+    let config = PipelineConfig {
+        block_bytes: 2 * MAX_BLOCK_BYTES,
+        ..config()
+    };
+    let noise: Vec<u8> = (0..1 << 13).flat_map(|_| como_keys::random::<32>()).collect();
+    let mut pipeline = bench.start(config, Noise(noise), None);
+    let items = pipeline.take_items();
+    while items.recv().is_ok() {}
+    assert!(pipeline.has_failed(), "known before the end of the items is seen");
+    assert!(matches!(
+        pipeline.join(),
+        Err(PipelineError::Trace(TraceError::Limit { .. }))
+    ));
 }
 
 #[test]
