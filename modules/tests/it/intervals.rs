@@ -282,7 +282,7 @@ proptest! {
         }
         let outside = |cut: u64| {
             let inside = pauses.iter().find(|(pause, end)| (*pause..*end).contains(&cut));
-            inside.map_or(cut, |(pause, end)| if cut % (2 * S) == 0 { *pause } else { *end })
+            inside.map_or(cut, |(pause, end)| if cut.is_multiple_of(2 * S) { *pause } else { *end })
         };
         let mut cuts: Vec<u64> = borders
             .iter()
