@@ -33,7 +33,7 @@ const MAX_WAITING_LIVE_BLOCKS: usize = 16;
 /// Sealed bytes of a file that may wait for storage: enough to ride out its syncs, few enough to be used again.
 const FILE_WAITING_BYTES: u64 = 16 << 20;
 /// Captured bytes of a block, about: how the configured queue in bytes becomes one in blocks.
-const BLOCK_BYTES: usize = 128 << 10;
+const BLOCK_BYTES: usize = 256 << 10;
 /// Packets that go one by one after capture died: the one that kills it is then found exactly.
 const CAREFUL_PACKETS: u64 = 8192;
 /// Starts at one place of a file after which the packet there is not dissected any more.

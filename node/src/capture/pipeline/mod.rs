@@ -92,7 +92,7 @@ impl PipelineConfig {
             source_description: source_description.to_owned(),
             retain: Retain::default(),
             segment_bytes: 256 << 20,
-            block_bytes: 128 << 10,
+            block_bytes: 256 << 10,
             block_packets: 4096,
             flush_after: Duration::from_millis(300),
             workers: 0,
