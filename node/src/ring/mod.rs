@@ -142,7 +142,7 @@ impl Ring {
             self.cut(id)?;
         }
         let resume = self.manifest.start(source);
-        self.manifest.save(&self.dir)?;
+        self.save_manifest()?;
         Ok(resume)
     }
 
@@ -288,7 +288,7 @@ impl Ring {
             return self.late(id);
         };
         segment.seal(frame)?;
-        self.manifest.save(&self.dir)?;
+        self.save_manifest()?;
         self.finish(id, State::Sealed)?;
         self.expire()?;
         Ok(Appended::Written)
@@ -296,11 +296,20 @@ impl Ring {
 
     /// Ends a segment whose capture is gone.
     fn cut(&mut self, id: SegmentId) -> Result<(), RingError> {
-        if let Some(segment) = self.open.get_mut(&id) {
-            segment.sync()?;
-        }
-        self.manifest.save(&self.dir)?;
+        self.save_manifest()?;
         self.finish(id, State::Cut)
+    }
+
+    /// Writes down where sources continue: all before it must be on disk, or a power cut would leave a hole that nobody
+    /// fills. A full disk must not keep the oldest from going.
+    fn save_manifest(&mut self) -> Result<(), RingError> {
+        for segment in self.open.values_mut() {
+            match segment.settle() {
+                Ok(()) | Err(RingError::DiskFull { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.manifest.save(&self.dir)
     }
 
     fn finish(&mut self, id: SegmentId, state: State) -> Result<(), RingError> {

@@ -43,11 +43,8 @@ impl Ring {
             }
             if stored == Some(ordinal) {
                 self.expire_stored(ordinal)?;
-            } else if let Some(oldest) = self.foreign.get(&ordinal) {
-                self.manifest.expire_foreign(ordinal, &oldest.path);
-                self.manifest.save(&self.dir)?;
-                oldest.destroy()?;
-                self.foreign.remove(&ordinal);
+            } else {
+                self.expire_foreign(ordinal)?;
             }
         }
     }
@@ -56,9 +53,23 @@ impl Ring {
         if let Some(oldest) = self.stored.get(&ordinal) {
             // Written down first: an expiry that is not recorded would be an unexplained hole.
             self.manifest.expire(ordinal, &oldest.info);
-            self.manifest.save(&self.dir)?;
+            self.save_manifest()?;
+        }
+        if let Some(oldest) = self.stored.get(&ordinal) {
             oldest.destroy()?;
             self.stored.remove(&ordinal);
+        }
+        Ok(())
+    }
+
+    fn expire_foreign(&mut self, ordinal: u64) -> Result<(), RingError> {
+        if let Some(oldest) = self.foreign.get(&ordinal) {
+            self.manifest.expire_foreign(ordinal, &oldest.path);
+            self.save_manifest()?;
+        }
+        if let Some(oldest) = self.foreign.get(&ordinal) {
+            oldest.destroy()?;
+            self.foreign.remove(&ordinal);
         }
         Ok(())
     }

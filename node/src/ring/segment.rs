@@ -131,17 +131,23 @@ impl OpenSegment {
 
     pub fn sync(&mut self) -> Result<(), RingError> {
         if self.dirty {
-            self.file
-                .sync_data()
-                .map_err(|error| RingError::io(&self.path, error))?;
-            self.dirty = false;
+            self.settle()?;
         }
+        Ok(())
+    }
+
+    /// Waits until all of it is on disk, also what another thread syncs.
+    pub fn settle(&mut self) -> Result<(), RingError> {
+        self.file
+            .sync_data()
+            .map_err(|error| RingError::io(&self.path, error))?;
+        self.dirty = false;
         Ok(())
     }
 
     /// Appends the footer, after all blocks are on disk. May be called again after a failure.
     pub fn seal(&mut self, frame: &[u8]) -> Result<(), RingError> {
-        self.sync()?;
+        self.settle()?;
         self.write(frame)?;
         self.file
             .sync_data()

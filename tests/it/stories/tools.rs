@@ -120,7 +120,7 @@ fn udp_of(packets: &[(u64, Vec<u8>)]) -> Vec<(u64, Vec<u8>)> {
 
 #[test]
 fn the_operator_sees_what_the_trace_holds_with_and_without_keys() {
-    let mut site = site(9_000, 60);
+    let mut site = site(12_000, 60);
     let node = site.start();
     node.ingested();
     assert!(trace(&mut site, &["info"]).out.contains("the node runs"));
@@ -132,8 +132,8 @@ fn the_operator_sees_what_the_trace_holds_with_and_without_keys() {
     let rows = info["segments"].as_array().expect("segments").clone();
     assert!(rows.len() >= 3, "{info}");
     let sum = |key: &str| rows.iter().map(|row| row[key].as_u64().expect(key)).sum::<u64>();
-    assert_eq!(sum("packets"), 9_000);
-    assert_eq!(info["totals"]["packets"], 9_000);
+    assert_eq!(sum("packets"), 12_000);
+    assert_eq!(info["totals"]["packets"], 12_000);
     let captured: usize = generated(&site).iter().map(|(_, data)| data.len()).sum();
     assert_eq!(sum("captured_bytes"), captured as u64);
     assert_eq!(info["totals"]["lost_packets"], 0);

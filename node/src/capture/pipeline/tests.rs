@@ -356,16 +356,20 @@ fn stopping_seals_what_was_read() {
     assert_eq!(numbers, (0..counters.received_packets).collect::<Vec<_>>());
 }
 
-/// Packets of noise, without end.
-struct Noise(Vec<u8>);
+/// So many packets of noise.
+struct Noise(usize, Vec<u8>);
 
 impl PacketSource for Noise {
     fn read(&mut self, give: &mut dyn FnMut(Event<'_>)) -> Result<Progress, SourceError> {
+        if self.0 == 0 {
+            return Ok(Progress::End);
+        }
+        self.0 -= 1;
         give(Event::Packet(SourcePacket {
             ts_ns: T0,
-            wire_len: self.0.len() as u32,
+            wire_len: self.1.len() as u32,
             link: 1,
-            data: &self.0,
+            data: &self.1,
             offset_after: 1,
         }));
         Ok(Progress::More)
@@ -381,10 +385,11 @@ fn a_block_that_cannot_be_sealed_ends_the_pipeline_with_the_reason() {
     let bench = Bench::new();
     let config = PipelineConfig {
         block_bytes: 2 * MAX_BLOCK_BYTES,
+        block_packets: 1000,
         ..config()
     };
     let noise: Vec<u8> = (0..1 << 13).flat_map(|_| como_keys::random::<32>()).collect();
-    let mut pipeline = bench.start(config, Noise(noise), None);
+    let mut pipeline = bench.start(config, Noise(1000, noise), None);
     let items = pipeline.take_items();
     while items.recv().is_ok() {}
     assert!(pipeline.has_failed(), "known before the end of the items is seen");
