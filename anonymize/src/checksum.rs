@@ -48,12 +48,7 @@ pub fn fix_checksums(frame: &mut [u8], layers: &[Layer]) {
 /// The same for what nearly all packets are, TCP or UDP in IPv4 without options in Ethernet, in a third of the steps.
 /// `None`: something else, or cut; nothing is done.
 fn fix_plain(frame: &mut [u8], layers: &[Layer]) -> Option<()> {
-    let [link, ip, transport] = layers else {
-        return None;
-    };
-    if link.kind != LayerKind::Ethernet || ip.kind != LayerKind::Ipv4 || transport.offset != ip.offset + 20 {
-        return None;
-    }
+    let transport = plain_transport(layers)?;
     let (before, segment) = frame.split_at_mut_checked(transport.offset as usize)?;
     let header = before.last_chunk_mut::<20>()?;
     let rest = be16(header, 2).saturating_sub(20);
@@ -81,6 +76,16 @@ fn fix_plain(frame: &mut [u8], layers: &[Layer]) -> Option<()> {
     };
     segment[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
     Some(())
+}
+
+/// The layer above IPv4 without options in Ethernet, where these are all the layers.
+fn plain_transport(layers: &[Layer]) -> Option<&Layer> {
+    let [link, ip, transport] = layers else {
+        return None;
+    };
+    let is_plain =
+        link.kind == LayerKind::Ethernet && ip.kind == LayerKind::Ipv4 && transport.offset == ip.offset + 20;
+    is_plain.then_some(transport)
 }
 
 fn fix_every_layer(frame: &mut [u8], layers: &[Layer]) {
@@ -137,14 +142,8 @@ pub fn judge(data: &[u8], dissection: &Dissection) -> u8 {
 
 /// The same for what nearly all packets are, as in [`fix_plain`]. `None`: something else, or a fragment.
 fn judge_plain(data: &[u8], layers: &[Layer]) -> Option<u8> {
-    let [link, ip, transport] = layers else {
-        return None;
-    };
-    let from = transport.offset as usize;
-    if link.kind != LayerKind::Ethernet || ip.kind != LayerKind::Ipv4 || transport.offset != ip.offset + 20 {
-        return None;
-    }
-    let (before, segment) = data.split_at_checked(from)?;
+    let transport = plain_transport(layers)?;
+    let (before, segment) = data.split_at_checked(transport.offset as usize)?;
     let header = before.last_chunk::<20>()?;
     if be16(header, 6) & 0x3fff != 0 {
         return None;

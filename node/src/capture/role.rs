@@ -32,8 +32,6 @@ const REPORT_EVERY: Duration = Duration::from_millis(250);
 const MAX_WAITING_LIVE_BLOCKS: usize = 16;
 /// Sealed bytes of a file that may wait for storage: enough to ride out its syncs, few enough to be used again.
 const FILE_WAITING_BYTES: u64 = 16 << 20;
-/// Captured bytes of a block, about: how the configured queue in bytes becomes one in blocks.
-const BLOCK_BYTES: usize = 256 << 10;
 /// Packets that go one by one after capture died: the one that kills it is then found exactly.
 const CAREFUL_PACKETS: u64 = 8192;
 /// Starts at one place of a file after which the packet there is not dissected any more.
@@ -221,7 +219,7 @@ pub fn run(
     config.retain = retain(start.get_retain())?;
     config.segment_bytes = start.get_segment_bytes();
     config.workers = usize::from(start.get_workers());
-    config.queue_blocks = (start.get_queue_bytes() as usize / BLOCK_BYTES).max(4);
+    config.queue_blocks = (start.get_queue_bytes() as usize / config.block_bytes).max(4);
     config.resume = resume.point;
     if let Some((file, path)) = networks {
         let table = AsTable::read(file, start.get_as_min_addresses());

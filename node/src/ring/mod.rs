@@ -300,16 +300,22 @@ impl Ring {
         self.finish(id, State::Cut)
     }
 
-    /// Writes down where sources continue: all before it must be on disk, or a power cut would leave a hole that nobody
-    /// fills. A full disk must not keep the oldest from going.
+    /// Writes down where sources continue.
     fn save_manifest(&mut self) -> Result<(), RingError> {
+        self.settle_open()?;
+        self.manifest.save(&self.dir)
+    }
+
+    /// Before the manifest is saved: all before the points that it says must be on disk, or a power cut would leave a hole
+    /// that nobody fills. A full disk must not keep the oldest from going.
+    fn settle_open(&mut self) -> Result<(), RingError> {
         for segment in self.open.values_mut() {
             match segment.settle() {
                 Ok(()) | Err(RingError::DiskFull { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        self.manifest.save(&self.dir)
+        Ok(())
     }
 
     fn finish(&mut self, id: SegmentId, state: State) -> Result<(), RingError> {

@@ -41,10 +41,14 @@ impl Ring {
             if !(self.is_too_large() || self.is_too_old(ordinal)) {
                 return Ok(());
             }
+            self.settle_open()?;
             if stored == Some(ordinal) {
                 self.expire_stored(ordinal)?;
-            } else {
-                self.expire_foreign(ordinal)?;
+            } else if let Some(oldest) = self.foreign.get(&ordinal) {
+                self.manifest.expire_foreign(ordinal, &oldest.path);
+                self.manifest.save(&self.dir)?;
+                oldest.destroy()?;
+                self.foreign.remove(&ordinal);
             }
         }
     }
@@ -53,23 +57,9 @@ impl Ring {
         if let Some(oldest) = self.stored.get(&ordinal) {
             // Written down first: an expiry that is not recorded would be an unexplained hole.
             self.manifest.expire(ordinal, &oldest.info);
-            self.save_manifest()?;
-        }
-        if let Some(oldest) = self.stored.get(&ordinal) {
+            self.manifest.save(&self.dir)?;
             oldest.destroy()?;
             self.stored.remove(&ordinal);
-        }
-        Ok(())
-    }
-
-    fn expire_foreign(&mut self, ordinal: u64) -> Result<(), RingError> {
-        if let Some(oldest) = self.foreign.get(&ordinal) {
-            self.manifest.expire_foreign(ordinal, &oldest.path);
-            self.save_manifest()?;
-        }
-        if let Some(oldest) = self.foreign.get(&ordinal) {
-            oldest.destroy()?;
-            self.foreign.remove(&ordinal);
         }
         Ok(())
     }

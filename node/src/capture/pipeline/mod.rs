@@ -247,11 +247,6 @@ impl Pipeline {
         }
     }
 
-    /// Storage has everything up to and including this sequence.
-    pub fn acknowledge(&self, sequence: u64) {
-        self.control.acknowledge(sequence);
-    }
-
     /// Stops reading; what was read is sealed, the segment closed, the channel ended.
     pub fn stop(&self) {
         self.control.stop();

@@ -423,7 +423,7 @@ fn careful_packets_go_one_by_one_after_acknowledgement() {
             // Nothing more comes before storage has this packet.
             assert!(items.recv_timeout(Duration::from_millis(30)).is_err());
         }
-        pipeline.acknowledge(item.sequence);
+        pipeline.acknowledger().acknowledge(item.sequence);
     }
     // Five of one packet, one of the rest, one of the index.
     assert_eq!(blocks, 7);
