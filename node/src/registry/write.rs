@@ -63,9 +63,9 @@ fn save(
     replace(&path, text.as_bytes()).map_err(|why| RegistryError::File { path, why })
 }
 
-/// Replaces a file at once.
+/// Replaces a file at once. The file beside it is this process's own: an operator's command may write while the node does.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension("new");
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
